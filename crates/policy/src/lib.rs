@@ -1,1 +1,44 @@
-//! Placeholder.
+//! Policy: documents in, a checked policy out, and from it every decision.
+//!
+//! **Promises.** Pure: no sockets, no clock, no files. Default deny. Nothing in a document is silently inert: what is not
+//! enforced is refused. `check` reports every error at once, with place and text.
+//!
+//! **Does not** verify tokens (`identity`), open windows or make permits (`access`), or parse SQL (`sql`).
+//!
+//! **How to read it**: [`Policy`], then [`Grant`] and [`Guardrail`], then [`SessionRules::decide`].
+//!
+//! **References**: CEL, <https://cel.dev>; YAML 1.2.2.
+
+mod case;
+mod condition;
+mod connection;
+mod facts;
+mod glob;
+mod grant;
+mod guardrail;
+mod policy;
+pub mod process;
+mod provider;
+mod rules;
+mod secret_ref;
+
+pub use case::{Expectation, TestCase, Who};
+pub use condition::{Condition, ConditionError};
+pub use connection::{
+    Address, Connection, Credential, InvalidAddress, PgAuthentication, Protocol, TlsMode, UpstreamTls,
+};
+pub use facts::Facts;
+pub use grant::{Claimed, Grant, GroupSubject, InvalidScope, ScopeRule, Subject, When};
+pub use guardrail::{Guardrail, GuardrailAction};
+pub use policy::{Policy, Retention};
+pub use process::{
+    JournalSettings, Limits, Listen, Listener, LogFormat, LogSettings, Plaintext, Process, Recordings, Store,
+    Sync, TlsFiles,
+};
+pub use provider::{
+    Algorithm, ClaimPointers, Cloud, Entra, GraphCredential, GraphLiveness, JwksSource, Oidc, ProviderConfig,
+    ProviderKind,
+};
+pub use rules::SessionRules;
+pub use secret_ref::{InvalidSecretRef, ResolveSecret, SecretError, SecretRef};
+pub use url::Url;

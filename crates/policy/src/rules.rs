@@ -1,0 +1,244 @@
+//! [`SessionRules`]: everything one session's operations are judged by, picked out once when the session opens.
+
+use std::{borrow::Cow, sync::Arc};
+
+use portcullis_core::{
+    Decision, Obligation, Operation, Principal, ResourceRef, RuleRef, Verb, Verdict, operation::Classified,
+};
+
+use crate::{Connection, Grant, Guardrail, GuardrailAction, Policy, ScopeRule};
+
+/// The rules of one session: the scopes of its grants together, and the guardrails that bind its principal here.
+///
+/// INVARIANT(deny-first): a guardrail that blocks is looked at before any scope, and an operation passes only when every
+/// (verb, resource) pair it names is in scope.
+#[derive(Debug)]
+pub struct SessionRules {
+    policy_version: Arc<str>,
+    connection: Arc<Connection>,
+    scopes: Vec<GrantScope>,
+    all_scope: Vec<ScopeRule>,
+    guardrails: Vec<BoundGuardrail>,
+    record: bool,
+    read_only: bool,
+    pass_through: bool,
+}
+
+/// One grant's scope, with what an allow by it says.
+#[derive(Debug)]
+struct GrantScope {
+    rules: Vec<ScopeRule>,
+    rule: RuleRef,
+    reason: String,
+}
+
+/// A guardrail, with what its answer says.
+#[derive(Debug)]
+struct BoundGuardrail {
+    guardrail: Arc<Guardrail>,
+    rule: RuleRef,
+    message: String,
+}
+
+impl SessionRules {
+    pub(crate) fn new(
+        policy: &Policy,
+        connection: &Arc<Connection>,
+        grants: &[Arc<Grant>],
+        principal: &Principal,
+    ) -> Self {
+        // a grant for another connection gives nothing here, whatever the caller passed
+        let grants: Vec<&Arc<Grant>> =
+            grants.iter().filter(|grant| grant.connection == connection.name).collect();
+        let scopes: Vec<GrantScope> = grants.iter().map(|grant| GrantScope::new(grant)).collect();
+        let all_scope: Vec<ScopeRule> = grants.iter().flat_map(|grant| grant.scope.iter().cloned()).collect();
+        let covering = || policy.guardrails().iter().filter(|guardrail| guardrail.covers(connection));
+        let guardrails: Vec<BoundGuardrail> =
+            covering().filter(|guardrail| !guardrail.excepts(principal)).map(BoundGuardrail::new).collect();
+        Self {
+            policy_version: Arc::clone(policy.version()),
+            connection: Arc::clone(connection),
+            record: grants.iter().any(|grant| grant.recorded),
+            read_only: !all_scope.is_empty() && all_scope.iter().all(|rule| rule.verb == Some(Verb::Read)),
+            pass_through: all_scope.iter().any(ScopeRule::is_everything) && covering().next().is_none(),
+            scopes,
+            all_scope,
+            guardrails,
+        }
+    }
+
+    /// The connection.
+    pub fn connection(&self) -> &Arc<Connection> {
+        &self.connection
+    }
+
+    /// The scope rules of all grants together.
+    pub fn scope(&self) -> &[ScopeRule] {
+        &self.all_scope
+    }
+
+    /// The version of the policy the rules are from.
+    pub fn policy_version(&self) -> &Arc<str> {
+        &self.policy_version
+    }
+
+    /// Whether the scope has `*:*` and no guardrail or mask is on the connection: then what cannot be classified passes.
+    pub fn is_pass_through(&self) -> bool {
+        self.pass_through
+    }
+
+    /// Whether every scope rule's verb is `read`: then the upstream session is made read-only too.
+    pub fn is_read_only(&self) -> bool {
+        self.read_only
+    }
+
+    /// Whether sessions are recorded.
+    pub fn is_recorded(&self) -> bool {
+        self.record
+    }
+
+    /// Judges one operation. Blocks first, then what is not understood, then the scope, then warnings.
+    pub fn decide(&self, operation: &Operation) -> Decision {
+        if let Some(block) = self.matching(operation, GuardrailAction::Block).next() {
+            return Decision::deny(block.rule.clone(), block.message.clone());
+        }
+        if let Classified::Not(why) = &operation.classified
+            && !self.pass_through
+        {
+            return Decision::deny(
+                rule("classification", "unclassified"),
+                format!("{why}; {NOT_CLASSIFIED}"),
+            );
+        }
+        match self.covering(operation) {
+            Ok(scope) => Decision {
+                verdict: Verdict::Allow,
+                rule: scope.rule.clone(),
+                reason: scope.reason.clone(),
+                obligations: self.obligations(operation),
+            },
+            Err(pair) => self.out_of_scope(pair),
+        }
+    }
+
+    fn matching<'a>(
+        &'a self,
+        operation: &'a Operation,
+        action: GuardrailAction,
+    ) -> impl Iterator<Item = &'a BoundGuardrail> {
+        self.guardrails
+            .iter()
+            .filter(move |bound| bound.guardrail.action == action && bound.guardrail.matches(operation))
+    }
+
+    /// The grant that covers the operation (alone, else that of its first pair), or the first pair nothing covers.
+    fn covering<'a>(&'a self, operation: &'a Operation) -> Result<&'a GrantScope, Option<&'a ResourceRef>> {
+        let named = || operation.resources.iter().filter(|pair| pair.through.is_none());
+        if let Some(alone) = self.scopes.iter().find(|scope| named().all(|pair| scope.covers(pair))) {
+            return Ok(alone);
+        }
+        let uncovered = named().find(|pair| !self.scopes.iter().any(|scope| scope.covers(pair)));
+        match (uncovered, named().next()) {
+            (Some(pair), _) => Err(Some(pair)),
+            (None, Some(first)) => self.scopes.iter().find(|scope| scope.covers(first)).ok_or(Some(first)),
+            (None, None) => Err(None),
+        }
+    }
+
+    fn obligations(&self, operation: &Operation) -> Vec<Obligation> {
+        let mut obligations = Vec::new();
+        if self.record {
+            obligations.push(Obligation::Record);
+        }
+        if self.read_only {
+            obligations.push(Obligation::ReadOnly);
+        }
+        obligations.extend(
+            self.matching(operation, GuardrailAction::Warn)
+                .map(|warn| Obligation::Warn { rule: warn.rule.clone(), message: warn.message.clone() }),
+        );
+        obligations
+    }
+
+    fn out_of_scope(&self, pair: Option<&ResourceRef>) -> Decision {
+        let rule = rule("default-deny", "scope");
+        let Some(pair) = pair else {
+            return Decision::deny(rule, "no grant of this session allows anything; ask for access again");
+        };
+        let (verb, resource) = (pair.verb, &pair.resource);
+        let mut scope = String::new();
+        for allowed in &self.all_scope {
+            if !scope.is_empty() {
+                scope.push_str(", ");
+            }
+            scope.push_str(&allowed.to_string());
+        }
+        Decision::deny(
+            rule,
+            format!(
+                "`{verb}` on `{resource}` is not in the scope of this session, which is {scope}; ask for a grant with `{verb}:{resource}`"
+            ),
+        )
+    }
+}
+
+const NOT_CLASSIFIED: &str =
+    "what the gateway does not fully understand is refused; rewrite the statement in a plainer form";
+
+/// A rule that stands in no document.
+fn rule(kind: &'static str, name: &'static str) -> RuleRef {
+    RuleRef { kind: Cow::Borrowed(kind), name: name.to_owned(), location: None }
+}
+
+impl GrantScope {
+    fn new(grant: &Grant) -> Self {
+        let scope: Vec<String> = grant.scope.iter().map(ToString::to_string).collect();
+        Self {
+            rules: grant.scope.clone(),
+            rule: grant.rule_ref(),
+            reason: format!("grant `{}` allows {}", grant.id, scope.join(", ")),
+        }
+    }
+
+    fn covers(&self, pair: &ResourceRef) -> bool {
+        self.rules.iter().any(|rule| rule.covers(pair.verb, pair.resource.as_str()))
+    }
+}
+
+impl BoundGuardrail {
+    fn new(guardrail: &Arc<Guardrail>) -> Self {
+        let message = match &guardrail.message {
+            Some(message) => format!("guardrail `{}`: {message}", guardrail.name),
+            None if guardrail.action == GuardrailAction::Block => {
+                format!(
+                    "guardrail `{}` refuses this operation; ask the owner of the connection for another way",
+                    guardrail.name
+                )
+            }
+            None => format!("guardrail `{}` warns about this operation", guardrail.name),
+        };
+        Self { rule: guardrail.rule_ref(), guardrail: Arc::clone(guardrail), message }
+    }
+}
+
+impl Grant {
+    /// The reference decisions carry.
+    pub fn rule_ref(&self) -> RuleRef {
+        RuleRef {
+            kind: Cow::Borrowed("grant"),
+            name: self.id.0.clone(),
+            location: Some(self.location.clone()),
+        }
+    }
+}
+
+impl Guardrail {
+    /// The reference decisions carry.
+    pub fn rule_ref(&self) -> RuleRef {
+        RuleRef {
+            kind: Cow::Borrowed("guardrail"),
+            name: self.name.clone(),
+            location: Some(self.location.clone()),
+        }
+    }
+}
