@@ -1,0 +1,89 @@
+//! Events on their way to the journal, encoded before its lock is taken.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
+
+use portcullis_core::{AuditEvent, SessionFacts};
+
+use crate::{Error, format};
+
+/// What a reused buffer keeps at most, so that one large statement does not stay in memory for a session's life.
+pub(crate) const KEEP_BYTES: usize = 16 * 1024;
+
+/// Encoded events that reach the journal together, in one write. Reusable: after the first few events nothing is allocated.
+#[derive(Debug, Default)]
+pub struct Batch {
+    frames: Vec<u8>,
+    events: u64,
+}
+
+impl Batch {
+    /// An empty batch.
+    pub const fn new() -> Self {
+        Self { frames: Vec::new(), events: 0 }
+    }
+
+    /// Encodes an event. On failure the batch is as before.
+    pub fn push(&mut self, event: &AuditEvent) -> Result<(), Error> {
+        format::push_open_frame(&mut self.frames, |out| serde_json::to_writer(out, event))?;
+        self.events += 1;
+        Ok(())
+    }
+
+    /// Empties it; keeps a small buffer.
+    pub fn clear(&mut self) {
+        self.frames.clear();
+        self.frames.shrink_to(KEEP_BYTES);
+        self.events = 0;
+    }
+
+    /// How many events it holds.
+    pub const fn len(&self) -> u64 {
+        self.events
+    }
+
+    /// Whether it holds none.
+    pub const fn is_empty(&self) -> bool {
+        self.events == 0
+    }
+
+    pub(crate) fn frames(&self) -> &[u8] {
+        &self.frames
+    }
+}
+
+/// One session as the journal sees it: its facts, and the segment they were last written to. The journal writes them
+/// again before the session's first event in each later segment, so that every segment can be read on its own.
+#[derive(Debug)]
+pub struct JournalSession {
+    facts: Arc<SessionFacts>,
+    written_in: AtomicU64,
+}
+
+impl JournalSession {
+    /// A session whose facts no segment holds yet.
+    pub const fn new(facts: Arc<SessionFacts>) -> Self {
+        Self { facts, written_in: AtomicU64::new(0) }
+    }
+
+    /// The facts.
+    pub const fn facts(&self) -> &Arc<SessionFacts> {
+        &self.facts
+    }
+
+    pub(crate) fn needs_facts_in(&self, segment: u64) -> bool {
+        self.written_in.load(Ordering::Relaxed) != segment
+    }
+
+    /// Called inside the journal's critical section only, which orders the accesses.
+    pub(crate) fn facts_written_in(&self, segment: u64) {
+        self.written_in.store(segment, Ordering::Relaxed);
+    }
+
+    pub(crate) fn push_facts(&self, out: &mut Vec<u8>) -> Result<(), Error> {
+        let event = AuditEvent::Session(self.facts.clone());
+        format::push_open_frame(out, |out| serde_json::to_writer(out, &event))
+    }
+}

@@ -1,0 +1,103 @@
+//! Opening what an earlier run left: every frame is checked, a torn end is cut, anything else wrong stops the start.
+
+use std::{
+    fs::File,
+    os::unix::fs::FileExt,
+    path::{Path, PathBuf},
+};
+
+use crate::{
+    Error, Position,
+    format::SegmentHeader,
+    reader::{self, Torn, read_dir},
+    storage::{self, Storage},
+};
+
+/// What opening found and did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recovery {
+    /// Segments read.
+    pub segments: u64,
+    /// Whole events found.
+    pub events: u64,
+    /// The place after the last of them.
+    pub end: Position,
+    /// The torn end that was cut off, if there was one.
+    pub cut: Option<Cut>,
+}
+
+impl Recovery {
+    /// Bytes of torn events cut off; 0 where the end was whole.
+    pub fn cut_bytes(&self) -> u64 {
+        self.cut.as_ref().map_or(0, |cut| cut.bytes)
+    }
+}
+
+/// A torn end: an event whose write the last run did not survive, and that was therefore never acknowledged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The segment.
+    pub path: PathBuf,
+    /// Where it was cut.
+    pub offset: u64,
+    /// How many bytes were cut.
+    pub bytes: u64,
+    /// Where these bytes are kept.
+    pub kept: PathBuf,
+}
+
+/// The last segment of an existing journal, ready for more; `None` where the next append starts a new one.
+pub(crate) struct Existing {
+    pub(crate) recovery: Recovery,
+    pub(crate) last: Option<SegmentHeader>,
+}
+
+/// Checks every segment in `folder` and cuts a torn end.
+pub(crate) fn recover(folder: &Path, storage: &dyn Storage) -> Result<Existing, Error> {
+    let segments = reader::segments(folder)?;
+    let mut reader = read_dir(folder);
+    let (mut events, mut last) = (0, None);
+    loop {
+        let more = reader.advance()?.is_some();
+        if let Some(header) = reader.header() {
+            last = Some(header.clone());
+        }
+        if !more {
+            break;
+        }
+        events += 1;
+    }
+    let mut end = reader.position();
+    let cut = match reader.torn() {
+        Some(torn) => Some(cut_off(folder, torn, storage)?),
+        None => None,
+    };
+    if let Some(Torn { segment, offset: 0, path, .. }) = reader.torn() {
+        // Not even a header: the run before died while making this segment, and nothing in it was acknowledged. It is made
+        // anew, which needs to know the sequence it starts at.
+        if last.is_none() && *segment != 1 {
+            let fault = "the header is incomplete, and no segment before it is there".to_owned();
+            return Err(Error::Corrupt { path: path.clone(), offset: 0, fault });
+        }
+        last = None;
+        end = Position { segment: *segment, offset: 0, ..end };
+    }
+    Ok(Existing { recovery: Recovery { segments: segments.len() as u64, events, end, cut }, last })
+}
+
+fn cut_off(folder: &Path, torn: &Torn, storage: &dyn Storage) -> Result<Cut, Error> {
+    let Torn { path, segment, offset, bytes } = torn;
+    let mut content = vec![0; usize::try_from(*bytes).unwrap_or_default()];
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    file.read_exact_at(&mut content, *offset).map_err(Error::io("read", path))?;
+    let kept = folder.join(format!("{segment:010}.{offset}.cut"));
+    storage::write_private(&kept, &content).map_err(Error::io("write", &kept))?;
+    let file = storage.open(path).map_err(Error::io("open", path))?;
+    file.truncate(*offset).map_err(Error::io("cut", path))?;
+    file.sync().map_err(Error::io("sync", path))?;
+    tracing::warn!(
+        file = %path.display(), offset, bytes, kept = %kept.display(),
+        "the journal ended in an incomplete event, which was never acknowledged; it was cut off"
+    );
+    Ok(Cut { path: path.clone(), offset: *offset, bytes: *bytes, kept })
+}
