@@ -1,0 +1,324 @@
+//! What the analysis must know of one database: relations, functions, operators, types.
+//!
+//! The session fills a [`CatalogSnapshot`] from the server's catalog; [`Catalog`] is what resolution asks.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use portcullis_core::Verb;
+
+/// Object ids below this were made by `initdb` (`FirstNormalObjectId`, `src/include/access/transam.h`).
+pub const FIRST_NORMAL_OID: u32 = 16_384;
+
+/// What a name in `pg_class` is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum RelationKind {
+    /// An ordinary or partitioned table.
+    Table,
+    /// A view.
+    View,
+    /// A materialised view.
+    MaterializedView,
+    /// A sequence.
+    Sequence,
+    /// A foreign table.
+    ForeignTable,
+    /// An index.
+    Index,
+    /// A composite type or anything else.
+    Other,
+}
+
+impl RelationKind {
+    /// From `pg_class.relkind`.
+    pub const fn from_relkind(relkind: u8) -> Self {
+        match relkind {
+            b'r' | b'p' => Self::Table,
+            b'v' => Self::View,
+            b'm' => Self::MaterializedView,
+            b'S' => Self::Sequence,
+            b'f' => Self::ForeignTable,
+            b'i' | b'I' => Self::Index,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// A relation that a view's rules reach.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Reached {
+    /// What the rules do to it: read for a plain view, write for an `INSTEAD` rule.
+    pub verb: Verb,
+    /// Its schema.
+    pub schema: Box<str>,
+    /// Its name.
+    pub name: Box<str>,
+}
+
+/// One relation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relation {
+    /// `pg_class.oid`.
+    pub oid: u32,
+    /// The schema.
+    pub schema: Box<str>,
+    /// The name.
+    pub name: Box<str>,
+    /// What it is.
+    pub kind: RelationKind,
+    /// Its columns, system columns left out. Empty: not known, then no column name is ruled out.
+    pub columns: Vec<Box<str>>,
+    /// For a view or a table with rules: every relation its rules reach, transitively.
+    pub reaches: Vec<Reached>,
+    /// For a view or a table with rules: the oids of every function its rules call, transitively.
+    pub calls: Vec<u32>,
+}
+
+impl Relation {
+    /// A table with nothing behind it.
+    pub fn table(oid: u32, schema: impl Into<Box<str>>, name: impl Into<Box<str>>) -> Self {
+        Self {
+            oid,
+            schema: schema.into(),
+            name: name.into(),
+            kind: RelationKind::Table,
+            columns: Vec::new(),
+            reaches: Vec::new(),
+            calls: Vec::new(),
+        }
+    }
+}
+
+/// `pg_proc.provolatile`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Volatility {
+    /// `i`
+    Immutable,
+    /// `s`
+    Stable,
+    /// `v`
+    Volatile,
+}
+
+impl Volatility {
+    /// From `pg_proc.provolatile`; what is not known is volatile.
+    pub const fn from_provolatile(provolatile: u8) -> Self {
+        match provolatile {
+            b'i' => Self::Immutable,
+            b's' => Self::Stable,
+            _ => Self::Volatile,
+        }
+    }
+}
+
+/// `pg_proc.prokind`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FunctionKind {
+    /// `f`
+    Function,
+    /// `p`
+    Procedure,
+    /// `a`
+    Aggregate,
+    /// `w`
+    Window,
+}
+
+impl FunctionKind {
+    /// From `pg_proc.prokind`; what is not known is a procedure, the strictest.
+    pub const fn from_prokind(prokind: u8) -> Self {
+        match prokind {
+            b'f' => Self::Function,
+            b'a' => Self::Aggregate,
+            b'w' => Self::Window,
+            _ => Self::Procedure,
+        }
+    }
+}
+
+/// The language a function is written in, as far as it matters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum FunctionLanguage {
+    /// `internal` or `c`: only a superuser can make one.
+    Native,
+    /// `sql`
+    Sql,
+    /// Everything else.
+    Other,
+}
+
+impl FunctionLanguage {
+    /// From `pg_language.lanname`.
+    pub fn from_name(name: &str) -> Self {
+        match name {
+            "internal" | "c" => Self::Native,
+            "sql" => Self::Sql,
+            _ => Self::Other,
+        }
+    }
+}
+
+/// One function, procedure, aggregate or window function.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Function {
+    /// `pg_proc.oid`.
+    pub oid: u32,
+    /// The schema.
+    pub schema: Box<str>,
+    /// The name.
+    pub name: Box<str>,
+    /// The fewest arguments a call can have: `pronargs - pronargdefaults`, less one where variadic.
+    pub min_args: u16,
+    /// The most arguments; absent where variadic.
+    pub max_args: Option<u16>,
+    /// Its volatility. `pg_proc` says immutable for every aggregate: see `calls`.
+    pub volatility: Volatility,
+    /// Whether it runs with its owner's rights.
+    pub security_definer: bool,
+    /// What it is.
+    pub kind: FunctionKind,
+    /// Its language.
+    pub language: FunctionLanguage,
+    /// For an aggregate: the oids of the functions it runs (`pg_aggregate.agg*fn`).
+    pub calls: Vec<u32>,
+}
+
+impl Function {
+    /// Whether the server was born with it: in `pg_catalog` and made by `initdb`.
+    pub fn is_built_in(&self) -> bool {
+        self.oid < FIRST_NORMAL_OID && &*self.schema == "pg_catalog"
+    }
+
+    /// Whether a call with so many arguments can mean it.
+    pub fn takes(&self, args: usize) -> bool {
+        args >= usize::from(self.min_args) && self.max_args.is_none_or(|most| args <= usize::from(most))
+    }
+}
+
+/// One operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Operator {
+    /// The schema.
+    pub schema: Box<str>,
+    /// The name: `=`, `@@`.
+    pub name: Box<str>,
+    /// The oids of the functions that run: `oprcode`.
+    pub calls: Vec<u32>,
+}
+
+/// One type whose use can run code of users: a domain with checks, a type with cast functions.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Type {
+    /// The schema.
+    pub schema: Box<str>,
+    /// The name.
+    pub name: Box<str>,
+    /// The oids of the functions that may run when a value becomes one: domain checks, cast functions, input functions.
+    pub calls: Vec<u32>,
+}
+
+/// What resolution asks about one database.
+pub trait Catalog {
+    /// Whether the schema exists.
+    fn has_schema(&self, schema: &str) -> bool;
+    /// The relation of that name.
+    fn relation(&self, schema: &str, name: &str) -> Option<&Relation>;
+    /// Every function of that name, all overloads.
+    fn functions(&self, schema: &str, name: &str) -> &[Arc<Function>];
+    /// The function with that oid.
+    fn function_by_oid(&self, oid: u32) -> Option<&Arc<Function>>;
+    /// Every operator of that name that is not built in.
+    fn operators(&self, schema: &str, name: &str) -> &[Operator];
+    /// The type of that name, where its use can run code of users.
+    fn type_named(&self, schema: &str, name: &str) -> Option<&Type>;
+}
+
+type BySchema<T> = HashMap<Box<str>, HashMap<Box<str>, T>>;
+
+/// A catalog held in memory.
+#[derive(Clone, Debug, Default)]
+pub struct CatalogSnapshot {
+    schemas: HashSet<Box<str>>,
+    relations: BySchema<Relation>,
+    functions: BySchema<Vec<Arc<Function>>>,
+    functions_by_oid: HashMap<u32, Arc<Function>>,
+    operators: BySchema<Vec<Operator>>,
+    types: BySchema<Type>,
+}
+
+impl CatalogSnapshot {
+    /// An empty database: every name in it is unresolved.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds a schema.
+    pub fn add_schema(&mut self, schema: impl Into<Box<str>>) {
+        self.schemas.insert(schema.into());
+    }
+
+    /// Adds a relation, and its schema.
+    pub fn add_relation(&mut self, relation: Relation) {
+        self.schemas.insert(relation.schema.clone());
+        self.relations.entry(relation.schema.clone()).or_default().insert(relation.name.clone(), relation);
+    }
+
+    /// Adds a function, and its schema.
+    pub fn add_function(&mut self, function: Function) {
+        self.schemas.insert(function.schema.clone());
+        let function = Arc::new(function);
+        self.functions_by_oid.insert(function.oid, Arc::clone(&function));
+        let overloads = self.functions.entry(function.schema.clone()).or_default();
+        overloads.entry(function.name.clone()).or_default().push(function);
+    }
+
+    /// Adds an operator that is not built in.
+    pub fn add_operator(&mut self, operator: Operator) {
+        let overloads = self.operators.entry(operator.schema.clone()).or_default();
+        overloads.entry(operator.name.clone()).or_default().push(operator);
+    }
+
+    /// Adds a type; types of one name are merged.
+    pub fn add_type(&mut self, of: Type) {
+        let types = self.types.entry(of.schema.clone()).or_default();
+        match types.get_mut(&of.name) {
+            Some(known) => known.calls.extend(of.calls),
+            None => {
+                types.insert(of.name.clone(), of);
+            }
+        }
+    }
+
+    /// Every relation, in no order.
+    pub fn relations(&self) -> impl Iterator<Item = &Relation> {
+        self.relations.values().flat_map(HashMap::values)
+    }
+}
+
+impl Catalog for CatalogSnapshot {
+    fn has_schema(&self, schema: &str) -> bool {
+        self.schemas.contains(schema)
+    }
+
+    fn relation(&self, schema: &str, name: &str) -> Option<&Relation> {
+        self.relations.get(schema)?.get(name)
+    }
+
+    fn functions(&self, schema: &str, name: &str) -> &[Arc<Function>] {
+        self.functions.get(schema).and_then(|names| names.get(name)).map_or(&[], Vec::as_slice)
+    }
+
+    fn function_by_oid(&self, oid: u32) -> Option<&Arc<Function>> {
+        self.functions_by_oid.get(&oid)
+    }
+
+    fn operators(&self, schema: &str, name: &str) -> &[Operator] {
+        self.operators.get(schema).and_then(|names| names.get(name)).map_or(&[], Vec::as_slice)
+    }
+
+    fn type_named(&self, schema: &str, name: &str) -> Option<&Type> {
+        self.types.get(schema)?.get(name)
+    }
+}
