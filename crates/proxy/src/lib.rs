@@ -1,1 +1,21 @@
-//! Placeholder.
+//! The data-path kernel: what every protocol stands on between a socket and its own messages.
+//!
+//! **Promises.** Memory per transport is bounded whatever a peer does, and an idle one holds no buffers. A session is
+//! told its end on time, once. A panic ends one session. An upstream is dialed only under a `Permit`.
+//!
+//! **Does not** know a protocol, decide access (`access`) or record (`audit`).
+//!
+//! **How to read it**: [`listener`] (accept, limits, PROXY protocol), [`transport`] and [`tls`] (bytes), [`sessions`]
+//! (who is live, and ending them), [`dial`] (upstream), [`buffer`] (what a relay is made of), [`cancel`].
+//!
+//! **References**: the PROXY protocol specification (haproxy, doc/proxy-protocol.txt), RFC 8446, RFC 5929.
+
+pub mod metrics;
+pub mod sessions;
+pub mod tls;
+pub mod transport;
+
+pub use metrics::handshake_failed;
+pub use sessions::{Activity, LiveSession, SessionControl, SessionHandle, Sessions, Traffic};
+pub use tls::{CertificatePaths, DownstreamTls, Fingerprint, TlsError, UpstreamTlsConfigs, Verify};
+pub use transport::{Transport, Wire};

@@ -1,0 +1,366 @@
+//! [`Gate`]: the pipeline every protocol runs its sessions through.
+//!
+//! **Promises.** Promise 1, no bypass: [`Gate::admit`] is where a token becomes a permit, and its answer is in the journal
+//! before anybody hears it. Promise 3, recorded before released: [`GateSession::commit`] puts every decision taken since
+//! the last one into the journal in one write; what was decided may be forwarded only after it returned
+//! (`INVARIANT(recorded-before-released)`).
+//!
+//! **Does not** know any protocol: those parse, ask [`GateSession::judge`], note what they do and forward.
+//!
+//! **How to read it**: [`Gate::admit`], [`Gate::open`], then [`GateSession`].
+
+use std::sync::Arc;
+
+use portcullis_access::{Access, Answer, Ask, Permit};
+use portcullis_audit::{Batch, Journal, JournalSession, Position};
+use portcullis_core::{
+    AuditEvent, Clock, Decision, EndReason, ErrorKind, Operation, Resource, ResourceRef, RuleRef, Secret, SessionFacts,
+    SessionId, StatementKind, Verb, decision::DecisionEvent,
+};
+use portcullis_identity::Identity;
+use portcullis_policy::{Limits, ResolveSecret, SessionRules};
+
+use crate::{Dial, SessionHandle, Sessions, fingerprint::FingerprintKey};
+
+/// Text kept per decision, in bytes; what is longer is cut and says so.
+pub const RECORDED_TEXT: usize = 64 * 1024;
+
+/// Everything a protocol needs, wired once by the binary.
+pub struct Gate {
+    /// Verifies tokens.
+    pub identity: Arc<Identity>,
+    /// Decides who may open what.
+    pub access: Arc<Access>,
+    /// Takes every decision before its effect.
+    pub journal: Arc<Journal>,
+    /// The live sessions.
+    pub sessions: Arc<Sessions>,
+    /// Opens transports to upstreams, under a permit.
+    pub dial: Arc<dyn Dial>,
+    /// Resolves the credential of a connection at its one use.
+    pub secrets: Arc<dyn ResolveSecret>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Limits of the process file.
+    pub limits: Limits,
+    /// Keys the fingerprints of bind values.
+    pub fingerprints: FingerprintKey,
+}
+
+impl std::fmt::Debug for Gate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Gate").finish_non_exhaustive()
+    }
+}
+
+/// Nothing could be recorded, so nothing passes.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the journal did not take the event: {0}")]
+pub struct NotRecorded(pub String);
+
+impl NotRecorded {
+    /// Always [`ErrorKind::Dependency`].
+    pub const fn kind(&self) -> ErrorKind {
+        ErrorKind::Dependency
+    }
+}
+
+impl From<NotRecorded> for EndReason {
+    fn from(error: NotRecorded) -> Self {
+        Self::NotRecorded { detail: error.0 }
+    }
+}
+
+impl Gate {
+    /// Token and connection name -> permit. Both outcomes are journalled (and, in strict mode, on the disk) before this returns.
+    ///
+    /// Cancel safety: dropping it leaves nothing behind but, perhaps, a journalled decision.
+    ///
+    /// # Errors
+    /// What the peer is told.
+    pub async fn admit(&self, ask: &Ask, token: &Secret<String>) -> Result<Permit, Answer> {
+        let (facts, decision, policy, outcome) = match self.identity.authenticate(token).await {
+            Err(error) => {
+                tracing::info!(session = %ask.session, source = %ask.source.address, %error, "authentication failed");
+                let message = error.client_message();
+                let rule = RuleRef { kind: "identity".into(), name: error.kind().label().to_owned(), location: None };
+                let decision = Decision::deny(rule, message.clone());
+                let unavailable = error.kind() == ErrorKind::Dependency;
+                let answer = if unavailable { Answer::Unavailable } else { Answer::NotAuthenticated { message } };
+                let policy = Arc::clone(self.access.policy().version());
+                (ask.refused_facts(None), decision, policy, Err(answer))
+            }
+            Ok(who) => match self.access.authorize(who, ask) {
+                Err(refusal) => {
+                    let policy = Arc::clone(self.access.policy().version());
+                    (refusal.facts, refusal.decision, policy, Err(refusal.answer))
+                }
+                Ok(permit) => {
+                    let policy = Arc::clone(permit.rules().policy_version());
+                    (Arc::clone(permit.facts()), permit.decision().clone(), policy, Ok(permit))
+                }
+            },
+        };
+        let verdict = decision.verdict;
+        let event = connect_event(&facts, decision, policy, ask, self.clock.now());
+        if let Err(error) = self.record(&facts, &event).await {
+            tracing::error!(session = %ask.session, %error, "a connect decision could not be journalled");
+            return Err(Answer::Unavailable);
+        }
+        metrics::counter!("portcullis_connects_total", "protocol" => ask.protocol, "decision" => verdict.to_string()).increment(1);
+        outcome
+    }
+
+    /// A session for a permit: registered (so that it can be listed, killed, drained), with its own journal handle.
+    pub fn open(&self, permit: Permit) -> GateSession {
+        let handle = self.sessions.register(Arc::clone(permit.facts()), permit.live().clone(), Arc::clone(permit.rules()));
+        GateSession {
+            session: permit.facts().session,
+            journal_session: JournalSession::new(Arc::clone(permit.facts())),
+            journal: Arc::clone(&self.journal),
+            clock: Arc::clone(&self.clock),
+            batch: Batch::new(),
+            noted: 0,
+            number: 0,
+            ended: false,
+            handle,
+            permit,
+        }
+    }
+
+    /// Notes that the upstream could not be reached or refused: the permit was given, the session never began.
+    pub async fn record_failed_open(&self, permit: &Permit, detail: &str) {
+        let event = AuditEvent::SessionEnded {
+            at: self.clock.now(),
+            session: permit.facts().session,
+            reason: EndReason::UpstreamQuit { detail: detail.to_owned() },
+            decisions: 0,
+            bytes_in: 0,
+            bytes_out: 0,
+        };
+        if let Err(error) = self.record(permit.facts(), &event).await {
+            tracing::error!(session = %permit.facts().session, %error, "the end of a session could not be journalled");
+        }
+    }
+
+    async fn record(&self, facts: &Arc<SessionFacts>, event: &AuditEvent) -> Result<(), NotRecorded> {
+        let failed = |error: portcullis_audit::Error| NotRecorded(error.to_string());
+        let mut batch = Batch::new();
+        batch.push(event).map_err(failed)?;
+        let session = JournalSession::new(Arc::clone(facts));
+        let position = self.journal.append(Some(&session), &mut batch).map_err(failed)?;
+        self.journal.settled(position).await.map_err(failed)
+    }
+}
+
+fn connect_event(
+    facts: &SessionFacts,
+    decision: Decision,
+    policy: Arc<str>,
+    ask: &Ask,
+    now: portcullis_core::Timestamp,
+) -> AuditEvent {
+    let name = facts.connection.as_ref().map_or_else(|| printable(&ask.connection), |name| name.as_str().to_owned());
+    let resource = ResourceRef { verb: Verb::Connect, resource: Resource::from(name), columns: Vec::new(), through: None };
+    AuditEvent::Decision(DecisionEvent {
+        at: now,
+        session: facts.session,
+        number: 0,
+        verb: Verb::Connect,
+        resources: Arc::from([resource]),
+        statement: StatementKind::word("connect"),
+        text: Arc::from(""),
+        text_cut_from: None,
+        binds: None,
+        decision: decision.verdict,
+        rule: decision.rule,
+        reason: decision.reason.into(),
+        obligations: decision.obligations,
+        policy,
+    })
+}
+
+/// What an unknown peer wrote, bounded and without control characters.
+fn printable(text: &str) -> String {
+    text.chars().take(64).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// One operation's decision, ready to be noted. Kept by protocols for operations that come again.
+#[derive(Debug, Clone)]
+pub struct Judged {
+    /// The answer.
+    pub decision: Decision,
+    event: AuditEvent,
+}
+
+impl Judged {
+    /// Whether the operation may pass.
+    pub fn is_allow(&self) -> bool {
+        self.decision.is_allow()
+    }
+}
+
+/// One session's way to rules, journal and registry.
+#[derive(Debug)]
+pub struct GateSession {
+    session: SessionId,
+    permit: Permit,
+    handle: SessionHandle,
+    journal: Arc<Journal>,
+    journal_session: JournalSession,
+    clock: Arc<dyn Clock>,
+    batch: Batch,
+    noted: usize,
+    number: u64,
+    ended: bool,
+}
+
+impl GateSession {
+    /// The permit the session rests on.
+    pub fn permit(&self) -> &Permit {
+        &self.permit
+    }
+
+    /// The registry's handle: end signals, counters, rules.
+    pub fn handle(&self) -> &SessionHandle {
+        &self.handle
+    }
+
+    /// The registry's handle.
+    pub fn handle_mut(&mut self) -> &mut SessionHandle {
+        &mut self.handle
+    }
+
+    /// The rules in force now; a policy reload changes them under a live session.
+    pub fn rules(&self) -> Arc<SessionRules> {
+        self.handle.rules()
+    }
+
+    /// Decides one operation. Noting and committing the answer is the caller's next step, before anything is forwarded.
+    pub fn judge(&self, rules: &SessionRules, operation: &Operation) -> Judged {
+        self.judged(rules, operation, rules.decide(operation))
+    }
+
+    /// A deny that policy did not make: the protocol itself cannot let this pass (unparseable, too long, a shut way out).
+    pub fn refused(&self, rules: &SessionRules, operation: &Operation, rule: &'static str, reason: String) -> Judged {
+        let rule = RuleRef { kind: "classification".into(), name: rule.to_owned(), location: None };
+        self.judged(rules, operation, Decision::deny(rule, reason))
+    }
+
+    fn judged(&self, rules: &SessionRules, operation: &Operation, decision: Decision) -> Judged {
+        let verb = operation.resources.iter().map(|r| r.verb).max_by_key(|verb| strength(*verb)).unwrap_or(Verb::Read);
+        let (text, text_cut_from) = cut(&operation.text);
+        let event = AuditEvent::Decision(DecisionEvent {
+            at: self.clock.now(),
+            session: self.session,
+            number: 0,
+            verb,
+            resources: operation.resources.as_slice().into(),
+            statement: operation.kind(),
+            text,
+            text_cut_from,
+            binds: None,
+            decision: decision.verdict,
+            rule: decision.rule.clone(),
+            reason: decision.reason.clone().into(),
+            obligations: decision.obligations.clone(),
+            policy: Arc::clone(rules.policy_version()),
+        });
+        Judged { decision, event }
+    }
+
+    /// Adds a decision to what the next [`GateSession::commit`] writes. `text` replaces the judged text where only
+    /// literals differ from it.
+    ///
+    /// # Errors
+    /// The event cannot be encoded; the operation must not pass.
+    pub fn note(&mut self, judged: &mut Judged, text: Option<&Arc<str>>, binds: Option<String>) -> Result<(), NotRecorded> {
+        self.number += 1;
+        if let AuditEvent::Decision(event) = &mut judged.event {
+            event.at = self.clock.now();
+            event.number = self.number;
+            event.binds = binds;
+            if let Some(text) = text {
+                (event.text, event.text_cut_from) = cut(text);
+            }
+        }
+        self.batch.push(&judged.event).map_err(|error| NotRecorded(error.to_string()))?;
+        self.noted += 1;
+        Ok(())
+    }
+
+    /// Whether decisions wait for [`GateSession::commit`].
+    pub fn has_noted(&self) -> bool {
+        self.noted > 0
+    }
+
+    /// Writes every noted decision to the journal in one write. What they allowed may be forwarded once this returned and,
+    /// in strict mode, [`GateSession::settled`] for the position did.
+    // INVARIANT(recorded-before-released)
+    ///
+    /// # Errors
+    /// Nothing was recorded: the session must end.
+    pub fn commit(&mut self) -> Result<Option<Position>, NotRecorded> {
+        if self.noted == 0 {
+            return Ok(None);
+        }
+        let position = self.journal.append(Some(&self.journal_session), &mut self.batch);
+        self.batch.clear();
+        self.handle.count_operations(u64::try_from(self.noted).unwrap_or(u64::MAX));
+        self.noted = 0;
+        position.map(Some).map_err(|error| NotRecorded(error.to_string()))
+    }
+
+    /// The journal, to wait on for a position in strict mode.
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+
+    /// Journals the end of the session, once.
+    pub fn end(&mut self, reason: &EndReason) {
+        if self.ended {
+            return;
+        }
+        self.ended = true;
+        let (bytes_in, bytes_out) = self.handle.bytes();
+        let event = AuditEvent::SessionEnded {
+            at: self.clock.now(),
+            session: self.session,
+            reason: reason.clone(),
+            decisions: self.number,
+            bytes_in,
+            bytes_out,
+        };
+        let pushed = self.batch.push(&event);
+        let written = pushed.and_then(|()| self.journal.append(Some(&self.journal_session), &mut self.batch));
+        if let Err(error) = written {
+            tracing::error!(session = %self.session, %error, "the end of a session could not be journalled");
+        }
+    }
+}
+
+impl Drop for GateSession {
+    /// A session that unwinds or is aborted leaves its end in the journal too.
+    fn drop(&mut self) {
+        self.end(&EndReason::Internal { detail: "the session task stopped".to_owned() });
+    }
+}
+
+const fn strength(verb: Verb) -> u8 {
+    match verb {
+        Verb::Read => 0,
+        Verb::Connect => 1,
+        Verb::Write => 2,
+        Verb::Execute => 3,
+        Verb::Admin => 4,
+    }
+}
+
+fn cut(text: &Arc<str>) -> (Arc<str>, Option<u64>) {
+    if text.len() <= RECORDED_TEXT {
+        return (Arc::clone(text), None);
+    }
+    let end = (0..=RECORDED_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let kept = text.get(..end).unwrap_or_default();
+    (Arc::from(kept), u64::try_from(text.len()).ok())
+}
