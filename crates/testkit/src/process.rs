@@ -218,9 +218,10 @@ pub(crate) fn spawn(command: Command) -> Child {
     answer.recv().expect("the forker's answer").unwrap_or_else(|error| panic!("starting {what}: {error}"))
 }
 
-/// Sends a signal through `kill(1)`: the library call would need `unsafe`.
+/// Sends a signal through the shell's own `kill`: the library call would need `unsafe`, kill(1) may not be installed.
 pub(crate) fn signal(signal: &str, target: &str) {
-    let _ = Command::new("kill").args(["-s", signal, "--", target]).stderr(Stdio::null()).status();
+    let script = r#"kill -s "$0" -- "$1""#;
+    let _ = Command::new("sh").args(["-c", script, signal, target]).stderr(Stdio::null()).status();
 }
 
 #[cfg(test)]

@@ -1,0 +1,65 @@
+# The recipes. `make check && make test` is what CI runs; nothing is checked only there.
+#   make demo [ARGS=--once]    build, then watch an identity reach a real PostgreSQL through the gateway
+#   make check                 formatting, lints, dependencies, layers, documentation
+#   make test                  every test, after installing what they need
+#   make bench                 the gateway beside the direct connection and pgbouncer
+#   make bless                 accept new golden files after a look at them
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+CACHE := $(shell scripts/cache-dir)
+export PATH := $(CACHE)/bin:$(PATH)
+CARGO := cargo
+LOCKED := --locked
+
+.PHONY: help demo check test bench bless setup fmt lint deny layers docs regression
+help:
+	@sed -n 's/^#   //p' Makefile
+
+setup:
+	@scripts/setup test bench
+
+demo:
+	@scripts/setup demo
+	@$(CARGO) build --quiet $(LOCKED) -p portcullis
+	@target=$$($(CARGO) metadata --no-deps --format-version 1 | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])'); \
+	exec "$$target/debug/portcullis" demo $(ARGS)
+
+check: fmt lint deny layers docs
+
+fmt:
+	$(CARGO) fmt --all --check
+
+lint: setup-build
+	$(CARGO) clippy $(LOCKED) --workspace --all-targets -- -D warnings
+
+deny: setup-tools
+	cargo-deny --all-features check --hide-inclusion-graph bans licenses sources
+
+layers:
+	scripts/check-layers --self-test
+	scripts/check-layers
+
+docs: setup-build
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps --document-private-items --quiet
+
+test:
+	@scripts/setup test
+	$(CARGO) build $(LOCKED) --workspace --all-targets
+	$(CARGO) test $(LOCKED) --workspace --doc --quiet
+	$(CARGO) nextest run $(LOCKED) --workspace $(ARGS)
+
+bench:
+	@scripts/setup bench
+	$(CARGO) build --release $(LOCKED) -p portcullis
+	benches/run $(ARGS)
+
+bless:
+	INSTA_UPDATE=always PORTCULLIS_BLESS=1 $(CARGO) nextest run $(LOCKED) --workspace --no-fail-fast $(ARGS)
+	git status --short
+
+.PHONY: setup-build setup-tools
+setup-build:
+	@scripts/setup build
+setup-tools:
+	@scripts/setup tools
