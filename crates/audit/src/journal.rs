@@ -259,10 +259,11 @@ impl Journal {
     /// Waits until more than `position` is on the disk and can be read by [`Journal::durable_reader`]. Cancel safe.
     pub async fn grown(&self, position: Position) -> Result<(), Error> {
         let mut progress = self.shared.progress.subscribe();
-        let grown =
-            progress.wait_for(|progress| progress.durable() > position || progress.has_stopped()).await;
+        let grown = progress
+            .wait_for(|progress| progress.durable().sequence > position.sequence || progress.has_stopped())
+            .await;
         match grown {
-            Ok(progress) if progress.durable() > position => Ok(()),
+            Ok(progress) if progress.durable().sequence > position.sequence => Ok(()),
             _ => Err(Error::Stopped),
         }
     }
@@ -364,7 +365,7 @@ impl Inner {
         if let Some(session) = needing {
             session.facts_written_in(self.segment.number);
         }
-        self.scratch.shrink_to(KEEP_BYTES);
+        self.scratch.shrink_to(64 * KEEP_BYTES);
         if !self.dirty {
             self.dirty = true;
             shared.wake.notify_one();

@@ -143,6 +143,7 @@ impl Reader {
                         return Err(self.corrupt(fault));
                     }
                     Err(fault) => {
+                        self.chunk.clear();
                         if !self.refresh()? {
                             return self.torn_end(fault);
                         }
@@ -204,7 +205,19 @@ impl Reader {
         self.chunk.clear();
         self.open = Some(OpenSegment { path, file, header, end: 0, sealed: false });
         self.refresh()?;
+        self.refuse_place_past_the_end()?;
         Ok(true)
+    }
+
+    /// A place that the files do not reach belongs to other files than these: they were cut, or put in the place of others.
+    fn refuse_place_past_the_end(&self) -> Result<(), Error> {
+        let Some(open) = &self.open else { return Ok(()) };
+        let offset = open.file.metadata().map_err(Error::io("look at", &open.path))?.len();
+        if offset >= self.position.offset {
+            return Ok(());
+        }
+        let fault = format!("it ends before the place to read on from, byte {}", self.position.offset);
+        Err(Error::Corrupt { path: open.path.clone(), offset, fault })
     }
 
     /// Looks how far the open segment may be read; whether that is further than before, or the segment is now known sealed.
