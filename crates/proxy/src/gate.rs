@@ -11,7 +11,7 @@
 
 use std::sync::Arc;
 
-use portcullis_access::{Access, Answer, Ask, Permit};
+use portcullis_access::{Access, Answer, Ask, LiveGrant, Permit};
 use portcullis_audit::{Batch, Journal, JournalSession, Position};
 use portcullis_core::{
     AuditEvent, Clock, Decision, EndReason, ErrorKind, Operation, Resource, ResourceRef, RuleRef, Secret, SessionFacts,
@@ -20,7 +20,11 @@ use portcullis_core::{
 use portcullis_identity::Identity;
 use portcullis_policy::{Limits, ResolveSecret, SessionRules};
 
-use crate::{Dial, SessionHandle, Sessions, fingerprint::FingerprintKey};
+use crate::{
+    dial::Dial,
+    fingerprint::FingerprintKey,
+    sessions::{SessionHandle, Sessions},
+};
 
 /// Text kept per decision, in bytes; what is longer is cut and says so.
 pub const RECORDED_TEXT: usize = 64 * 1024;
@@ -34,7 +38,7 @@ pub struct Gate {
     /// Takes every decision before its effect.
     pub journal: Arc<Journal>,
     /// The live sessions.
-    pub sessions: Arc<Sessions>,
+    pub sessions: Arc<Sessions<InForce>>,
     /// Opens transports to upstreams, under a permit.
     pub dial: Arc<dyn Dial>,
     /// Resolves the credential of a connection at its one use.
@@ -51,6 +55,15 @@ impl std::fmt::Debug for Gate {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Gate").finish_non_exhaustive()
     }
+}
+
+/// What is in force for one live session: swapped whole when policy, groups or windows change.
+#[derive(Debug)]
+pub struct InForce {
+    /// What operations are judged by.
+    pub rules: Arc<SessionRules>,
+    /// What must stay true for the session to go on.
+    pub live: LiveGrant,
 }
 
 /// Nothing could be recorded, so nothing passes.
@@ -113,7 +126,8 @@ impl Gate {
 
     /// A session for a permit: registered (so that it can be listed, killed, drained), with its own journal handle.
     pub fn open(&self, permit: Permit) -> GateSession {
-        let handle = self.sessions.register(Arc::clone(permit.facts()), permit.live().clone(), Arc::clone(permit.rules()));
+        let in_force = InForce { rules: Arc::clone(permit.rules()), live: permit.live().clone() };
+        let handle = self.sessions.register(Arc::clone(permit.facts()), Arc::new(in_force));
         GateSession {
             session: permit.facts().session,
             journal_session: JournalSession::new(Arc::clone(permit.facts())),
@@ -148,7 +162,7 @@ impl Gate {
         let mut batch = Batch::new();
         batch.push(event).map_err(failed)?;
         let session = JournalSession::new(Arc::clone(facts));
-        let position = self.journal.append(Some(&session), &mut batch).map_err(failed)?;
+        let position = self.journal.append(Some(&session), &batch).map_err(failed)?;
         self.journal.settled(position).await.map_err(failed)
     }
 }
@@ -201,11 +215,10 @@ impl Judged {
 }
 
 /// One session's way to rules, journal and registry.
-#[derive(Debug)]
 pub struct GateSession {
     session: SessionId,
     permit: Permit,
-    handle: SessionHandle,
+    handle: SessionHandle<InForce>,
     journal: Arc<Journal>,
     journal_session: JournalSession,
     clock: Arc<dyn Clock>,
@@ -222,18 +235,18 @@ impl GateSession {
     }
 
     /// The registry's handle: end signals, counters, rules.
-    pub fn handle(&self) -> &SessionHandle {
+    pub fn handle(&self) -> &SessionHandle<InForce> {
         &self.handle
-    }
-
-    /// The registry's handle.
-    pub fn handle_mut(&mut self) -> &mut SessionHandle {
-        &mut self.handle
     }
 
     /// The rules in force now; a policy reload changes them under a live session.
     pub fn rules(&self) -> Arc<SessionRules> {
-        self.handle.rules()
+        Arc::clone(&self.handle.rules().rules)
+    }
+
+    /// Whether the rules in force are still `rules`.
+    pub fn rules_are(&self, rules: &Arc<SessionRules>) -> bool {
+        Arc::ptr_eq(&self.handle.rules().rules, rules)
     }
 
     /// Decides one operation. Noting and committing the answer is the caller's next step, before anything is forwarded.
@@ -304,9 +317,9 @@ impl GateSession {
         if self.noted == 0 {
             return Ok(None);
         }
-        let position = self.journal.append(Some(&self.journal_session), &mut self.batch);
+        let position = self.journal.append(Some(&self.journal_session), &self.batch);
         self.batch.clear();
-        self.handle.count_operations(u64::try_from(self.noted).unwrap_or(u64::MAX));
+        self.handle.add_statements(u64::try_from(self.noted).unwrap_or(u64::MAX));
         self.noted = 0;
         position.map(Some).map_err(|error| NotRecorded(error.to_string()))
     }
@@ -322,17 +335,17 @@ impl GateSession {
             return;
         }
         self.ended = true;
-        let (bytes_in, bytes_out) = self.handle.bytes();
+        let traffic = self.handle.traffic();
         let event = AuditEvent::SessionEnded {
             at: self.clock.now(),
             session: self.session,
             reason: reason.clone(),
             decisions: self.number,
-            bytes_in,
-            bytes_out,
+            bytes_in: traffic.bytes_in,
+            bytes_out: traffic.bytes_out,
         };
         let pushed = self.batch.push(&event);
-        let written = pushed.and_then(|()| self.journal.append(Some(&self.journal_session), &mut self.batch));
+        let written = pushed.and_then(|()| self.journal.append(Some(&self.journal_session), &self.batch));
         if let Err(error) = written {
             tracing::error!(session = %self.session, %error, "the end of a session could not be journalled");
         }

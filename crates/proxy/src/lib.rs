@@ -10,12 +10,28 @@
 //!
 //! **References**: the PROXY protocol specification (haproxy, doc/proxy-protocol.txt), RFC 8446, RFC 5929.
 
+pub mod buffer;
+pub mod cancel;
+pub mod dial;
+pub mod listener;
 pub mod metrics;
 pub mod sessions;
 pub mod tls;
 pub mod transport;
 
+pub use buffer::{Fill, ReadBuffer, WriteQueue};
+pub use cancel::{CancelKey, CancelMap, CancelRegistration};
+pub use dial::{Dial, DialError, DirectDial};
+pub use listener::{Accepted, Admission, Deadline, ListenerConfig, ProxyNetworks, Shutdown, Slot, TooSlow, serve};
 pub use metrics::handshake_failed;
 pub use sessions::{Activity, LiveSession, SessionControl, SessionHandle, Sessions, Traffic};
-pub use tls::{CertificatePaths, DownstreamTls, Fingerprint, TlsError, UpstreamTlsConfigs, Verify};
+pub use tls::{
+    CertificatePaths, DownstreamTls, Fingerprint, Reloaded, TlsError, UpstreamTlsConfigs, Verify, server_name,
+};
 pub use transport::{Transport, Wire};
+
+/// Fuzz entry points, always compiled so that they cannot rot.
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::listener::fuzz_proxy_header;
+}

@@ -20,6 +20,7 @@ use std::{
 };
 
 use portcullis_core::{Clock, EndReason, SessionFacts, SessionId, Timestamp};
+use portcullis_policy::SessionRules;
 use tokio::sync::Notify;
 
 use crate::metrics;
@@ -32,7 +33,7 @@ use deadlines::Deadlines;
 
 /// The live sessions. `R` is what a session's relay consults per operation: the policy's session rules.
 #[derive(Debug)]
-pub struct Sessions<R: Send + Sync + 'static> {
+pub struct Sessions<R: Send + Sync + 'static = SessionRules> {
     shared: Arc<Shared<R>>,
 }
 
@@ -68,7 +69,7 @@ pub struct LiveSession {
 /// A session's place in the registry. Dropping it takes the session out, however its task ended.
 #[must_use = "dropping the handle takes the session out of the registry"]
 #[derive(Debug)]
-pub struct SessionHandle<R: Send + Sync + 'static> {
+pub struct SessionHandle<R: Send + Sync + 'static = SessionRules> {
     shared: Arc<Shared<R>>,
     control: Arc<SessionControl<R>>,
 }

@@ -24,7 +24,7 @@ pub mod downstream;
 mod self_signed;
 pub mod upstream;
 
-pub use downstream::{CertificatePaths, DownstreamTls, Fingerprint};
+pub use downstream::{CertificatePaths, DownstreamTls, Fingerprint, Reloaded};
 pub use upstream::{UpstreamTlsConfigs, Verify, server_name};
 
 /// Setting TLS up failed.

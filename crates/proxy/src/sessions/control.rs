@@ -14,6 +14,7 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use atomic_waker::AtomicWaker;
 use portcullis_core::{EndReason, SessionFacts, Timestamp};
+use portcullis_policy::SessionRules;
 
 use super::LiveSession;
 
@@ -49,7 +50,7 @@ impl Traffic {
 
 /// One live session, shared between its one task and whoever may end it. All methods are lock free.
 #[derive(Debug)]
-pub struct SessionControl<R> {
+pub struct SessionControl<R = SessionRules> {
     facts: Arc<SessionFacts>,
     rules: ArcSwap<R>,
     ended: OnceLock<EndReason>,

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock, PoisonError},
 };
 
+use portcullis_policy::{TlsMode, UpstreamTls};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
     client::{
@@ -37,6 +38,20 @@ pub enum Verify {
     Chain,
     /// The chain, and that the certificate is for the host name or address dialed (`verify-full`).
     ChainAndName,
+}
+
+impl Verify {
+    /// What a connection's TLS settings ask for; `None`: no TLS at all.
+    pub fn of(tls: &UpstreamTls) -> Option<Self> {
+        match tls.mode {
+            TlsMode::Disable => None,
+            // As libpq does: a CA that is named is used.
+            TlsMode::Require if tls.ca.is_some() => Some(Self::Chain),
+            TlsMode::Prefer | TlsMode::Require => Some(Self::Nothing),
+            TlsMode::VerifyCa => Some(Self::Chain),
+            TlsMode::VerifyFull => Some(Self::ChainAndName),
+        }
+    }
 }
 
 /// Client configurations, one per (verification, trusted CAs), so that dialing reads and parses nothing and TLS
@@ -100,6 +115,18 @@ impl UpstreamTlsConfigs {
         }
         cached.insert(key, Cached { stamp, config: Arc::clone(&config) });
         Ok(config)
+    }
+
+    /// The configuration for a connection's TLS settings; `None`: no TLS at all.
+    ///
+    /// # Errors
+    /// As [`UpstreamTlsConfigs::client_config`].
+    pub fn for_connection(
+        &self,
+        tls: &UpstreamTls,
+        protocols: &[&[u8]],
+    ) -> Result<Option<Arc<ClientConfig>>, TlsError> {
+        Verify::of(tls).map(|verify| self.client_config(verify, tls.ca.as_deref(), protocols)).transpose()
     }
 
     fn platform_roots(&self) -> Result<Arc<RootCertStore>, TlsError> {

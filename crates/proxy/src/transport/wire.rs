@@ -80,8 +80,8 @@ impl Wire {
         self.peer.is_some_and(|peer| is_loopback(peer.ip()))
     }
 
-    /// Whether bytes were read that no reader has had yet. A protocol that negotiates TLS in plaintext checks this
-    /// before it answers: bytes sent ahead of the answer are an injection attempt (CVE-2021-23214).
+    /// Whether bytes were read that no reader has had yet. They are the first that a TLS handshake on this wire sees,
+    /// so that plaintext sent ahead of TLS is never taken for what comes under it (CVE-2021-23214).
     pub fn has_read_ahead(&self) -> bool {
         !self.ahead.is_empty()
     }

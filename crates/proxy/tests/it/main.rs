@@ -1,0 +1,1 @@
+//! The data-path kernel over real sockets and real TLS.
