@@ -21,9 +21,8 @@ setup:
 
 demo:
 	@scripts/setup demo
-	@$(CARGO) build --quiet $(LOCKED) -p portcullis
-	@target=$$($(CARGO) metadata --no-deps --format-version 1 | python3 -c 'import json,sys; print(json.load(sys.stdin)["target_directory"])'); \
-	exec "$$target/debug/portcullis" demo $(ARGS)
+	$(CARGO) build $(LOCKED) -p portcullis
+	@$(CARGO) run --quiet $(LOCKED) -p portcullis -- demo $(ARGS)
 
 check: fmt lint deny layers docs
 

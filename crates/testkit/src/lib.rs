@@ -18,6 +18,7 @@
 
 pub mod certificates;
 pub mod clock;
+pub mod drivers;
 pub mod postgres;
 pub mod process;
 pub mod psql;

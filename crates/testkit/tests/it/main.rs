@@ -1,5 +1,7 @@
 //! The kit against real servers.
 
+mod drivers;
+
 use std::{
     path::Path,
     time::{Duration, Instant},
