@@ -1,5 +1,7 @@
 //! ErrorResponse (B) and NoticeResponse (B): writing our own, reading the upstream's.
 
+use std::borrow::Cow;
+
 use bytes::{BufMut, BytesMut};
 
 use super::{
@@ -38,32 +40,32 @@ pub struct Report<'a> {
     /// How bad it is.
     pub severity: Severity,
     /// The SQLSTATE: five characters.
-    pub code: &'a str,
+    pub code: Cow<'a, str>,
     /// One line.
-    pub message: &'a str,
+    pub message: Cow<'a, str>,
     /// More, when there is more.
-    pub detail: Option<&'a str>,
+    pub detail: Option<Cow<'a, str>>,
     /// What to do next.
-    pub hint: Option<&'a str>,
+    pub hint: Option<Cow<'a, str>>,
 }
 
 impl<'a> Report<'a> {
     /// A report without detail and hint.
-    pub const fn new(severity: Severity, code: &'a str, message: &'a str) -> Self {
-        Self { severity, code, message, detail: None, hint: None }
+    pub fn new(severity: Severity, code: impl Into<Cow<'a, str>>, message: impl Into<Cow<'a, str>>) -> Self {
+        Self { severity, code: code.into(), message: message.into(), detail: None, hint: None }
     }
 
     /// With a detail.
     #[must_use]
-    pub const fn detail(mut self, detail: &'a str) -> Self {
-        self.detail = Some(detail);
+    pub fn detail(mut self, detail: impl Into<Cow<'a, str>>) -> Self {
+        self.detail = Some(detail.into());
         self
     }
 
     /// With a hint.
     #[must_use]
-    pub const fn hint(mut self, hint: &'a str) -> Self {
-        self.hint = Some(hint);
+    pub fn hint(mut self, hint: impl Into<Cow<'a, str>>) -> Self {
+        self.hint = Some(hint.into());
         self
     }
 
@@ -77,10 +79,10 @@ impl<'a> Report<'a> {
             let fields = [
                 (b'S', Some(self.severity.as_str())),
                 (b'V', Some(self.severity.as_str())),
-                (b'C', Some(self.code)),
-                (b'M', Some(self.message)),
-                (b'D', self.detail),
-                (b'H', self.hint),
+                (b'C', Some(self.code.as_ref())),
+                (b'M', Some(self.message.as_ref())),
+                (b'D', self.detail.as_deref()),
+                (b'H', self.hint.as_deref()),
             ];
             for (field, text) in fields {
                 if let Some(text) = text {
