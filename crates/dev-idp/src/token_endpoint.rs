@@ -1,0 +1,449 @@
+//! The token endpoints: client credentials (secret or assertion) and authorization codes (PKCE), with Entra's errors.
+//!
+//! INVARIANT(disabled-gets-nothing): every path to a token passes [`Client::prove`], which refuses a disabled
+//! application after its proof, as Entra does. Tokens issued before stay valid.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use aws_lc_rs::digest;
+use axum::{
+    Json,
+    extract::{Form, Path, State, rejection::FormRejection},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use base64::{
+    Engine as _,
+    engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD},
+};
+use percent_encoding::percent_decode_str;
+use serde_json::{Map, Value, json};
+use uuid::Uuid;
+
+use crate::{
+    authorize::Code,
+    claims::{self, ClientProof, GroupsForm, Issuance, Resource, TOKEN_EXCHANGE},
+    directory::{Application, ApplicationKind, Lifetime, TokenVersion},
+    idp::DevIdp,
+};
+
+/// More parameters than any of our grants has.
+const MAX_PARAMETERS: usize = 24;
+/// The one kind of client assertion (RFC 7523, section 2.2).
+const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+
+type FormBody = Result<Form<Vec<(String, String)>>, FormRejection>;
+
+pub(crate) async fn v1(
+    State(idp): State<Arc<DevIdp>>,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
+    form: FormBody,
+) -> Response {
+    answer(&idp, &tenant, TokenVersion::V1, &headers, form)
+}
+
+pub(crate) async fn v2(
+    State(idp): State<Arc<DevIdp>>,
+    Path(tenant): Path<String>,
+    headers: HeaderMap,
+    form: FormBody,
+) -> Response {
+    answer(&idp, &tenant, TokenVersion::V2, &headers, form)
+}
+
+fn answer(idp: &DevIdp, tenant: &str, endpoint: TokenVersion, headers: &HeaderMap, form: FormBody) -> Response {
+    idp.count().token += 1;
+    if idp.faults.issuer_failing() {
+        return StatusCode::SERVICE_UNAVAILABLE.into_response();
+    }
+    let form = match form {
+        Ok(Form(form)) => form,
+        Err(rejection) => return rejection.into_response(),
+    };
+    let body = if tenant.parse() == Ok(idp.tenant()) {
+        Parameters::new(form).and_then(|parameters| Request { idp, endpoint, headers, parameters }.body())
+    } else {
+        Err(OAuthError::unknown_tenant(tenant))
+    };
+    let no_store = [(header::CACHE_CONTROL, "no-store"), (header::PRAGMA, "no-cache")];
+    match body {
+        Ok(body) => (no_store, Json(body)).into_response(),
+        Err(error) => (no_store, error.respond(idp)).into_response(),
+    }
+}
+
+/// Form or query parameters, each given once.
+pub(crate) struct Parameters(BTreeMap<String, String>);
+
+impl Parameters {
+    pub(crate) fn new(pairs: Vec<(String, String)>) -> Result<Self, OAuthError> {
+        if pairs.len() > MAX_PARAMETERS {
+            return Err(OAuthError::invalid_request(90023, "The request has too many parameters."));
+        }
+        let mut parameters = BTreeMap::new();
+        for (name, value) in pairs {
+            if let Some(repeated) = parameters.insert(name.clone(), value).map(|_| name) {
+                let message = format!("The parameter '{repeated}' is repeated.");
+                return Err(OAuthError::invalid_request(90023, message));
+            }
+        }
+        Ok(Self(parameters))
+    }
+
+    /// A parameter; an empty one counts as absent (RFC 6749, section 3.1).
+    pub(crate) fn find(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    pub(crate) fn require(&self, name: &str) -> Result<&str, OAuthError> {
+        self.find(name).ok_or_else(|| {
+            let message = format!("The request body must contain the following parameter: '{name}'.");
+            OAuthError::invalid_request(900_144, message)
+        })
+    }
+}
+
+struct Request<'a> {
+    idp: &'a DevIdp,
+    endpoint: TokenVersion,
+    headers: &'a HeaderMap,
+    parameters: Parameters,
+}
+
+/// A client that has proved itself.
+struct Client {
+    app: Application,
+    proof: ClientProof,
+}
+
+impl Request<'_> {
+    fn body(&self) -> Result<Value, OAuthError> {
+        match self.parameters.require("grant_type")? {
+            "client_credentials" => self.client_credentials(),
+            "authorization_code" => self.authorization_code(),
+            other => Err(OAuthError {
+                status: StatusCode::BAD_REQUEST,
+                error: "unsupported_grant_type",
+                code: 70003,
+                message: format!("The app requested an unsupported grant type '{other}'."),
+            }),
+        }
+    }
+
+    fn client_credentials(&self) -> Result<Value, OAuthError> {
+        let client = self.client()?;
+        if client.proof == ClientProof::Public {
+            return Err(OAuthError::no_proof());
+        }
+        let resource = match self.endpoint {
+            TokenVersion::V1 => self.find_resource(self.parameters.require("resource")?)?,
+            TokenVersion::V2 => {
+                let scope = self.parameters.require("scope")?;
+                let requested = scope.strip_suffix("/.default").filter(|rest| !rest.contains(' '));
+                self.find_resource(requested.ok_or_else(|| OAuthError::scope(scope))?)?
+            }
+        };
+        let lifetime = self.lifetime(&resource);
+        let mut claims = {
+            let world = self.idp.world();
+            self.issuance(&resource, lifetime)?.app(&world, &client.app, client.proof)
+        };
+        if resource.is_token_exchange() {
+            self.federate(&client.app, &mut claims);
+        }
+        self.success(&resource, lifetime, &claims)
+    }
+
+    fn authorization_code(&self) -> Result<Value, OAuthError> {
+        let client = self.client()?;
+        let code = self.redeem(&client.app)?;
+        let resource = self.find_resource(&code.resource)?;
+        let lifetime = self.lifetime(&resource);
+        let world = self.idp.world();
+        let user = world.users.get(&code.user).filter(|user| user.enabled).ok_or_else(OAuthError::user_disabled)?;
+        let issuance = self.issuance(&resource, lifetime)?;
+        let claims = issuance.user(&world, user, client.app.client_id, client.proof, &code.scope);
+        let id_token = code.openid.then(|| issuance.id_token(user, client.app.client_id, code.nonce.as_deref()));
+        drop(world);
+        let mut body = self.success(&resource, lifetime, &claims)?;
+        if let Some(body) = body.as_object_mut() {
+            claims::set(body, "scope", json!(code.granted));
+            if let Some(claims) = id_token {
+                claims::set(body, "id_token", json!(self.sign(TokenVersion::V2, &claims)?));
+            }
+        }
+        Ok(body)
+    }
+
+    /// Takes the code out, so that it works once, and checks all it was bound to.
+    fn redeem(&self, app: &Application) -> Result<Code, OAuthError> {
+        let presented = self.parameters.require("code")?;
+        let verifier = self.parameters.require("code_verifier")?;
+        let redirect = self.parameters.require("redirect_uri")?;
+        let now = self.idp.clock().now();
+        let code = self.idp.world().codes.take(presented, now);
+        let code = code.ok_or_else(|| {
+            OAuthError::invalid_grant(70008, "The provided authorization code is expired, redeemed or unknown.")
+        })?;
+        if code.client != app.client_id || code.redirect_uri != redirect {
+            let message = "The client or the redirect URI is not the one the code was issued to.";
+            return Err(OAuthError::invalid_grant(70000, message));
+        }
+        let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
+        if challenge != code.challenge {
+            let message = "The Code_Verifier does not match the code_challenge supplied in the authorization request.";
+            return Err(OAuthError::invalid_grant(501_481, message));
+        }
+        Ok(code)
+    }
+
+    /// The client, by Basic credentials or by the form, but not by both.
+    fn client(&self) -> Result<Client, OAuthError> {
+        let basic = self.headers.get(header::AUTHORIZATION).map(|value| basic_credentials(value.as_bytes()));
+        let basic = match basic {
+            Some(None) => return Err(OAuthError::invalid_request(90023, "The Authorization header is malformed.")),
+            Some(Some(pair)) => Some(pair),
+            None => None,
+        };
+        let given = self.parameters.find("client_secret");
+        if basic.is_some() && given.is_some() {
+            return Err(OAuthError::invalid_request(90023, "Several client credentials were given."));
+        }
+        let id = match &basic {
+            Some((id, _)) => id.as_str(),
+            None => self.parameters.require("client_id")?,
+        };
+        let secret = basic.as_ref().map(|(_, secret)| secret.as_str()).or(given);
+        let app = id.parse::<Uuid>().ok().and_then(|id| self.idp.world().application(id).cloned());
+        let app = app.ok_or_else(|| OAuthError::unknown_application(id))?;
+        Client::prove(self, app, secret)
+    }
+
+    /// Whether the client assertion is a token of this issuer, made for exchange, that names this application: the
+    /// blueprint's token for an agent, or one with the subject of the application's federated credential.
+    fn assertion_is_good(&self, app: &Application, assertion: &str) -> bool {
+        let now = self.idp.clock().now();
+        let Some(claims) = self.idp.keys().verify(assertion, now) else { return false };
+        let text = |name: &str| claims.get(name).and_then(Value::as_str);
+        let issuer = self.idp.issuer().ok();
+        let agent = (app.kind == ApplicationKind::Agent)
+            .then_some(app.parent_application)
+            .flatten()
+            .map(|parent| agent_subject(self.idp.tenant(), parent, app.client_id));
+        let subjects = [agent.as_deref(), app.federated_subject.as_deref()];
+        text("aud") == Some(TOKEN_EXCHANGE)
+            && text("iss") == issuer.as_deref()
+            && text("sub").is_some_and(|sub| subjects.contains(&Some(sub)))
+    }
+
+    /// Makes a blueprint's token one that its agent identity can present (`fmi_path`).
+    fn federate(&self, app: &Application, claims: &mut Map<String, Value>) {
+        if let Some(agent) = self.parameters.find("fmi_path").and_then(|path| path.parse().ok()) {
+            claims::set(claims, "sub", json!(agent_subject(self.idp.tenant(), app.client_id, agent)));
+        }
+    }
+
+    fn find_resource(&self, requested: &str) -> Result<Resource, OAuthError> {
+        Resource::find(&self.idp.world(), requested).ok_or_else(|| OAuthError::unknown_resource(requested))
+    }
+
+    fn lifetime(&self, resource: &Resource) -> Lifetime {
+        resource.lifetime().unwrap_or(self.idp.token_lifetime())
+    }
+
+    fn issuance<'a>(&'a self, resource: &'a Resource, lifetime: Lifetime) -> Result<Issuance<'a>, OAuthError> {
+        Ok(Issuance {
+            authority: self.idp.authority().map_err(|_| OAuthError::internal())?,
+            tenant: self.idp.tenant(),
+            now: self.idp.clock().now(),
+            lifetime,
+            version: resource.version(),
+            resource,
+            groups: GroupsForm::Natural,
+        })
+    }
+
+    fn sign(&self, version: TokenVersion, claims: &Map<String, Value>) -> Result<String, OAuthError> {
+        self.idp.keys().current().token(version, claims).map_err(|_| OAuthError::internal())
+    }
+
+    /// The v1.0 endpoint writes its numbers as strings.
+    fn success(
+        &self,
+        resource: &Resource,
+        lifetime: Lifetime,
+        claims: &Map<String, Value>,
+    ) -> Result<Value, OAuthError> {
+        let token = self.sign(resource.version(), claims)?;
+        let seconds = lifetime.duration().as_secs();
+        let number = |name: &str| claims.get(name).map(Value::to_string);
+        Ok(match self.endpoint {
+            TokenVersion::V1 => json!({
+                "token_type": "Bearer",
+                "expires_in": seconds.to_string(),
+                "ext_expires_in": seconds.to_string(),
+                "expires_on": number("exp"),
+                "not_before": number("nbf"),
+                "resource": resource.requested,
+                "access_token": token,
+            }),
+            TokenVersion::V2 => json!({
+                "token_type": "Bearer",
+                "expires_in": seconds,
+                "ext_expires_in": seconds,
+                "access_token": token,
+            }),
+        })
+    }
+}
+
+impl Client {
+    fn prove(request: &Request<'_>, app: Application, secret: Option<&str>) -> Result<Self, OAuthError> {
+        let assertion = request.parameters.find("client_assertion");
+        let proof = match (secret, assertion) {
+            (Some(_), Some(_)) => {
+                return Err(OAuthError::invalid_request(90023, "Several client credentials were given."));
+            }
+            (Some(given), None) => {
+                if !app.secret.as_ref().is_some_and(|secret| secret.matches(given.as_bytes())) {
+                    return Err(OAuthError::bad_secret(&app));
+                }
+                match app.kind {
+                    ApplicationKind::ManagedIdentity => ClientProof::Assertion,
+                    ApplicationKind::Application | ApplicationKind::Agent => ClientProof::Secret,
+                }
+            }
+            (None, Some(assertion)) => {
+                if request.parameters.require("client_assertion_type")? != JWT_BEARER
+                    || !request.assertion_is_good(&app, assertion)
+                {
+                    return Err(OAuthError::bad_assertion());
+                }
+                ClientProof::Assertion
+            }
+            (None, None) if app.public_client => ClientProof::Public,
+            (None, None) => return Err(OAuthError::no_proof()),
+        };
+        if app.enabled { Ok(Self { app, proof }) } else { Err(OAuthError::application_disabled(&app)) }
+    }
+}
+
+/// The subject by which a blueprint's token names one of its agent identities.
+fn agent_subject(tenant: Uuid, parent: Uuid, agent: Uuid) -> String {
+    let encoded = |id: Uuid| URL_SAFE_NO_PAD.encode(id.to_bytes_le());
+    format!("/eid1/c/pub/t/{}/a/{}/{agent}", encoded(tenant), encoded(parent))
+}
+
+/// Client id and secret of a Basic header, both form-encoded (RFC 6749, section 2.3.1).
+fn basic_credentials(value: &[u8]) -> Option<(String, String)> {
+    let (scheme, encoded) = std::str::from_utf8(value).ok()?.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("basic") {
+        return None;
+    }
+    let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
+    let (id, secret) = pair.split_once(':')?;
+    let decoded = |text: &str| Some(percent_decode_str(&text.replace('+', " ")).decode_utf8().ok()?.into_owned());
+    Some((decoded(id)?, decoded(secret)?))
+}
+
+/// An error in the shape Entra gives it: an OAuth code, and an AADSTS number that clients branch on.
+#[derive(Debug)]
+pub(crate) struct OAuthError {
+    pub(crate) status: StatusCode,
+    pub(crate) error: &'static str,
+    pub(crate) code: u32,
+    pub(crate) message: String,
+}
+
+impl OAuthError {
+    fn new(status: StatusCode, error: &'static str, code: u32, message: impl Into<String>) -> Self {
+        Self { status, error, code, message: message.into() }
+    }
+
+    pub(crate) fn invalid_request(code: u32, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_request", code, message)
+    }
+
+    fn invalid_grant(code: u32, message: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "invalid_grant", code, message)
+    }
+
+    fn invalid_client(code: u32, message: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNAUTHORIZED, "invalid_client", code, message)
+    }
+
+    pub(crate) fn unknown_tenant(tenant: &str) -> Self {
+        let message = format!("Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID.");
+        Self::invalid_request(90002, message)
+    }
+
+    pub(crate) fn unknown_application(id: &str) -> Self {
+        let message = format!("Application with identifier '{id}' was not found in the directory.");
+        Self::new(StatusCode::BAD_REQUEST, "unauthorized_client", 700_016, message)
+    }
+
+    pub(crate) fn application_disabled(app: &Application) -> Self {
+        let message = format!("Application '{}'({}) is disabled.", app.client_id, app.display_name);
+        Self::new(StatusCode::BAD_REQUEST, "unauthorized_client", 7_000_112, message)
+    }
+
+    pub(crate) fn user_disabled() -> Self {
+        Self::invalid_grant(50057, "The user account is disabled.")
+    }
+
+    pub(crate) fn unknown_resource(resource: &str) -> Self {
+        let message = format!("The resource principal named {resource} was not found in the tenant.");
+        Self::new(StatusCode::BAD_REQUEST, "invalid_resource", 500_011, message)
+    }
+
+    pub(crate) fn scope(scope: &str) -> Self {
+        let message = format!(
+            "The provided value for scope {scope} is not valid. Client credential flows must have a scope value with \
+             /.default suffixed to the resource identifier (application ID URI)."
+        );
+        Self::new(StatusCode::BAD_REQUEST, "invalid_scope", 1_002_012, message)
+    }
+
+    fn bad_secret(app: &Application) -> Self {
+        let message = format!(
+            "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, \
+             not the client secret ID, for a secret added to app '{}'.",
+            app.client_id
+        );
+        Self::invalid_client(7_000_215, message)
+    }
+
+    fn bad_assertion() -> Self {
+        Self::invalid_client(700_213, "No matching federated identity record found for presented assertion.")
+    }
+
+    fn no_proof() -> Self {
+        let message = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
+        Self::invalid_client(7_000_218, message)
+    }
+
+    fn internal() -> Self {
+        Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", 90033, "A transient error has occurred.")
+    }
+
+    pub(crate) fn respond(&self, idp: &DevIdp) -> Response {
+        let (trace, correlation) = (Uuid::new_v4(), Uuid::new_v4());
+        let now = idp.clock().now().to_string();
+        let now = format!("{}Z", now.get(..19).unwrap_or(&now).replace('T', " "));
+        let description = format!(
+            "AADSTS{}: {} Trace ID: {trace} Correlation ID: {correlation} Timestamp: {now}",
+            self.code, self.message
+        );
+        let body = json!({
+            "error": self.error,
+            "error_description": description,
+            "error_codes": [self.code],
+            "timestamp": now,
+            "trace_id": trace,
+            "correlation_id": correlation,
+            "error_uri": format!("https://login.microsoftonline.com/error?code={}", self.code),
+        });
+        (self.status, Json(body)).into_response()
+    }
+}
