@@ -117,6 +117,19 @@ impl Condition {
     }
 }
 
+/// The functions and macros an expression may call, for suggestions.
+pub(crate) const fn functions() -> &'static [&'static str] {
+    &values::FUNCTIONS
+}
+
+impl Condition {
+    /// Evaluates it once with made-up facts, so that what can never work (types that do not fit, fields that do not
+    /// exist, networks that are none) is told when the documents are checked.
+    pub(crate) fn try_out(&self) -> Result<(), ConditionError> {
+        values::with_sample_facts(|facts| self.holds(facts).map(|_| ())).unwrap_or(Ok(()))
+    }
+}
+
 fn sorted(mut names: Vec<&str>) -> Vec<&str> {
     names.sort_unstable();
     names

@@ -125,7 +125,7 @@ fn split_port(text: &str) -> Result<(&str, Option<&str>), InvalidAddress> {
 pub struct InvalidAddress(pub(crate) &'static str);
 
 /// libpq's `sslmode` words for the leg to the upstream.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum TlsMode {
     /// Plaintext.

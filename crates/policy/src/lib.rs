@@ -9,9 +9,12 @@
 //!
 //! **References**: CEL, <https://cel.dev>; YAML 1.2.2.
 
+pub mod capability;
 mod case;
 mod condition;
 mod connection;
+mod documents;
+pub mod explain;
 mod facts;
 mod glob;
 mod grant;
@@ -19,6 +22,7 @@ mod guardrail;
 mod policy;
 pub mod process;
 mod provider;
+mod report;
 mod rules;
 mod secret_ref;
 
@@ -27,6 +31,8 @@ pub use condition::{Condition, ConditionError};
 pub use connection::{
     Address, Connection, Credential, InvalidAddress, PgAuthentication, Protocol, TlsMode, UpstreamTls,
 };
+pub use documents::{check, check_process, fuzz_documents};
+pub use explain::{Explanation, Question, Window, explain};
 pub use facts::Facts;
 pub use grant::{Claimed, Grant, GroupSubject, InvalidScope, ScopeRule, Subject, When};
 pub use guardrail::{Guardrail, GuardrailAction};
@@ -39,6 +45,7 @@ pub use provider::{
     Algorithm, ClaimPointers, Cloud, Entra, GraphCredential, GraphLiveness, JwksSource, Oidc, ProviderConfig,
     ProviderKind,
 };
+pub use report::{Diagnostic, Report, Severity, SourceFile};
 pub use rules::SessionRules;
 pub use secret_ref::{InvalidSecretRef, ResolveSecret, SecretError, SecretRef};
 pub use url::Url;

@@ -246,3 +246,33 @@ const fn kind(kind: PrincipalKind) -> &'static str {
         PrincipalKind::User => "user",
     }
 }
+
+/// Calls `f` with facts in which nothing is absent.
+pub(super) fn with_sample_facts<T>(f: impl FnOnce(&Facts<'_>) -> T) -> Option<T> {
+    let connection = "sample".parse().ok()?;
+    let word = || "sample".to_owned();
+    let principal = portcullis_core::Principal {
+        provider: word(),
+        tenant: Some(word()),
+        object_id: word(),
+        application_id: Some(word()),
+        parent_application: None,
+        kind: PrincipalKind::Application,
+        name: word(),
+        token_id: word(),
+        groups: vec![portcullis_core::GroupRef { id: word(), name: Some(word()) }],
+        roles: vec![word()],
+        actor: None,
+        subject: None,
+        issued_at: portcullis_core::Timestamp::default(),
+        expires_at: portcullis_core::Timestamp::MAX,
+    };
+    let source = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+    Some(f(&Facts {
+        now: portcullis_core::Timestamp::default(),
+        source,
+        client: "sample",
+        principal: &principal,
+        connection: &connection,
+    }))
+}

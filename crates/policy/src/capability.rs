@@ -1,0 +1,256 @@
+//! The capability matrix: which control each protocol enforces. `check` refuses what is not enforced, and the table of the
+//! manual is printed from here.
+
+use std::fmt::Write as _;
+
+use portcullis_core::Verb;
+
+use crate::Protocol;
+
+/// A protocol the documents may name, built or not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[expect(missing_docs, reason = "the names say it")]
+pub enum ProtocolWord {
+    Postgres,
+    Mysql,
+    Ssh,
+    Kubernetes,
+    Http,
+}
+
+impl ProtocolWord {
+    /// Every word.
+    pub const ALL: [Self; 5] = [Self::Postgres, Self::Mysql, Self::Ssh, Self::Kubernetes, Self::Http];
+
+    /// The word used in documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Postgres => "postgres",
+            Self::Mysql => "mysql",
+            Self::Ssh => "ssh",
+            Self::Kubernetes => "kubernetes",
+            Self::Http => "http",
+        }
+    }
+
+    /// The protocol, where the gateway speaks it.
+    pub const fn spoken(self) -> Option<Protocol> {
+        match self {
+            Self::Postgres => Some(Protocol::Postgres),
+            _ => None,
+        }
+    }
+}
+
+/// A control a document may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Control {
+    /// A scope with this verb.
+    Scope(Verb),
+    /// A read-only scope also makes the upstream session read-only.
+    ReadOnlyUpstream,
+    /// A guardrail's `statements`.
+    Statements,
+    /// A guardrail's `without: where`.
+    WithoutWhere,
+    /// A guardrail's `tables` or `resources`.
+    Resources,
+    /// A guardrail's `commands`.
+    Commands,
+    /// `action: block`.
+    Block,
+    /// `action: warn`.
+    Warn,
+    /// `action: approve`: holding one operation.
+    Hold,
+    /// Masks by column or field.
+    MaskColumns,
+    /// Masks by detector.
+    MaskDetect,
+    /// A connection's `database` and `databases`.
+    Databases,
+    /// A connection's `resources`: names for paths.
+    NamedResources,
+    /// `credential: { username, password }`.
+    PasswordCredential,
+    /// `credential: { bearer }`.
+    BearerCredential,
+    /// `via`: dialing through a network agent.
+    Via,
+}
+
+impl Control {
+    /// Every control, as the table shows them.
+    pub const ALL: [Self; 20] = [
+        Self::Scope(Verb::Read),
+        Self::Scope(Verb::Write),
+        Self::Scope(Verb::Admin),
+        Self::Scope(Verb::Execute),
+        Self::Scope(Verb::Connect),
+        Self::ReadOnlyUpstream,
+        Self::Statements,
+        Self::WithoutWhere,
+        Self::Resources,
+        Self::Commands,
+        Self::Block,
+        Self::Warn,
+        Self::Hold,
+        Self::MaskColumns,
+        Self::MaskDetect,
+        Self::Databases,
+        Self::NamedResources,
+        Self::PasswordCredential,
+        Self::BearerCredential,
+        Self::Via,
+    ];
+
+    /// How documents ask for it.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Scope(Verb::Read) => "scope `read:…`",
+            Self::Scope(Verb::Write) => "scope `write:…`",
+            Self::Scope(Verb::Admin) => "scope `admin:…`",
+            Self::Scope(Verb::Execute) => "scope `execute:…`",
+            Self::Scope(Verb::Connect) => "scope `connect:…`",
+            Self::ReadOnlyUpstream => "read-only scope makes the upstream session read-only",
+            Self::Statements => "guardrail `statements`",
+            Self::WithoutWhere => "guardrail `without: where`",
+            Self::Resources => "guardrail `tables`, `resources`",
+            Self::Commands => "guardrail `commands`",
+            Self::Block => "guardrail `action: block`",
+            Self::Warn => "guardrail `action: warn`",
+            Self::Hold => "guardrail `action: approve`",
+            Self::MaskColumns => "mask `columns`",
+            Self::MaskDetect => "mask `detect`",
+            Self::Databases => "connection `database`, `databases`",
+            Self::NamedResources => "connection `resources`",
+            Self::PasswordCredential => "credential `username`, `password`",
+            Self::BearerCredential => "credential `bearer`",
+            Self::Via => "connection `via`",
+        }
+    }
+}
+
+/// What a protocol does about a control.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Support {
+    /// Enforced.
+    Enforced,
+    /// Designed, not enforced: refused by `check`.
+    NotYet,
+    /// The protocol has no such thing: refused by `check`.
+    None,
+}
+
+/// The matrix.
+pub const fn support(protocol: Protocol, control: Control) -> Support {
+    match (protocol, control) {
+        (
+            Protocol::Postgres,
+            Control::Scope(Verb::Read | Verb::Write | Verb::Admin | Verb::Execute)
+            | Control::ReadOnlyUpstream
+            | Control::Statements
+            | Control::WithoutWhere
+            | Control::Resources
+            | Control::Block
+            | Control::Warn
+            | Control::Databases
+            | Control::PasswordCredential,
+        ) => Support::Enforced,
+        (Protocol::Postgres, Control::Hold | Control::MaskColumns | Control::MaskDetect | Control::Via) => {
+            Support::NotYet
+        }
+        (
+            Protocol::Postgres,
+            Control::Scope(Verb::Connect)
+            | Control::Commands
+            | Control::NamedResources
+            | Control::BearerCredential,
+        ) => Support::None,
+    }
+}
+
+/// The statement kinds operations of a protocol can have: what a guardrail's `statements` may name.
+pub const fn statement_kinds(protocol: Protocol) -> &'static [&'static str] {
+    match protocol {
+        Protocol::Postgres => POSTGRES_STATEMENTS,
+    }
+}
+
+/// One word per statement of PostgreSQL's grammar (its first word, mostly). A guardrail naming anything else would match nothing.
+const POSTGRES_STATEMENTS: &[&str] = &[
+    "alter",
+    "analyze",
+    "begin",
+    "call",
+    "checkpoint",
+    "close",
+    "cluster",
+    "comment",
+    "commit",
+    "copy",
+    "create",
+    "deallocate",
+    "declare",
+    "delete",
+    "discard",
+    "do",
+    "drop",
+    "execute",
+    "explain",
+    "fetch",
+    "function",
+    "grant",
+    "import",
+    "insert",
+    "listen",
+    "load",
+    "lock",
+    "merge",
+    "move",
+    "notify",
+    "prepare",
+    "reassign",
+    "refresh",
+    "reindex",
+    "release",
+    "reset",
+    "revoke",
+    "rollback",
+    "savepoint",
+    "security",
+    "select",
+    "set",
+    "show",
+    "table",
+    "truncate",
+    "unlisten",
+    "update",
+    "vacuum",
+    "values",
+];
+
+/// The matrix as a Markdown table, protocols across; protocols the gateway does not speak yet are a column of their own.
+pub fn capability_table_markdown() -> String {
+    let mut out = String::from("| control |");
+    for word in ProtocolWord::ALL {
+        let _ = write!(out, " {} |", word.as_str());
+    }
+    out.push_str("\n|---|");
+    out.push_str(&"---|".repeat(ProtocolWord::ALL.len()));
+    out.push('\n');
+    for control in Control::ALL {
+        let _ = write!(out, "| {} |", control.label());
+        for word in ProtocolWord::ALL {
+            let cell = match word.spoken().map(|protocol| support(protocol, control)) {
+                Some(Support::Enforced) => "enforced",
+                Some(Support::NotYet) => "refused: not yet",
+                Some(Support::None) => "refused: no such thing",
+                None => "protocol not yet spoken",
+            };
+            let _ = write!(out, " {cell} |");
+        }
+        out.push('\n');
+    }
+    out
+}

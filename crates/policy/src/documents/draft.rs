@@ -1,0 +1,98 @@
+//! What the documents say before names are resolved: everything of all files, each with its place.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use portcullis_core::{ConnectionName, Pattern, Timestamp};
+
+use crate::{
+    Condition, Connection, Expectation, GuardrailAction, Protocol, ProviderConfig, Retention, ScopeRule,
+    When, Who, documents::reader::Placed,
+};
+
+/// Everything read.
+#[derive(Debug, Default)]
+pub(crate) struct Draft {
+    pub(crate) providers: Vec<Placed<ProviderConfig>>,
+    pub(crate) connections: Vec<Placed<Connection>>,
+    /// Names of connections that were written but refused, so that a grant for one is not told twice that it is unknown.
+    pub(crate) refused_connections: Vec<String>,
+    /// Names of providers that were written but refused.
+    pub(crate) refused_providers: usize,
+    pub(crate) grants: Vec<GrantDraft>,
+    pub(crate) guardrails: Vec<GuardrailDraft>,
+    pub(crate) tests: Vec<TestDraft>,
+    pub(crate) retention: Option<Placed<Retention>>,
+}
+
+/// A subject as written.
+#[derive(Clone, Debug)]
+pub(crate) struct SubjectDraft {
+    pub(crate) kind: SubjectKind,
+    pub(crate) value: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum SubjectKind {
+    Group,
+    Role,
+    App,
+    Id,
+}
+
+impl SubjectKind {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Group => "group",
+            Self::Role => "role",
+            Self::App => "app",
+            Self::Id => "id",
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(crate) struct GrantDraft {
+    pub(crate) name: Option<Placed<String>>,
+    pub(crate) connection: Placed<String>,
+    pub(crate) to: Vec<Placed<SubjectDraft>>,
+    pub(crate) when: When,
+    pub(crate) lifetime: Option<Placed<Duration>>,
+    pub(crate) cooldown: Option<Duration>,
+    pub(crate) max_per_day: Option<u32>,
+    pub(crate) recorded: bool,
+    pub(crate) scope: Vec<Placed<ScopeRule>>,
+    pub(crate) condition: Option<Condition>,
+    /// The grant's first line.
+    pub(crate) head: Placed<()>,
+}
+
+#[derive(Debug)]
+pub(crate) struct GuardrailDraft {
+    pub(crate) name: Placed<String>,
+    pub(crate) protocols: Vec<Protocol>,
+    pub(crate) connections: Vec<Placed<Pattern>>,
+    pub(crate) statements: Vec<Placed<String>>,
+    pub(crate) without: Option<String>,
+    pub(crate) resources: Vec<Pattern>,
+    pub(crate) except: Vec<Placed<SubjectDraft>>,
+    pub(crate) action: GuardrailAction,
+    pub(crate) message: Option<String>,
+    /// Something in it was refused, so that what it reaches is not known.
+    pub(crate) incomplete: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct TestDraft {
+    pub(crate) name: Placed<String>,
+    pub(crate) who: Placed<Who>,
+    pub(crate) groups: Vec<Placed<String>>,
+    pub(crate) connection: Placed<ConnectionName>,
+    pub(crate) statement: Option<String>,
+    pub(crate) now: Timestamp,
+    pub(crate) source: IpAddr,
+    pub(crate) client: String,
+    pub(crate) window: bool,
+    pub(crate) expect: Expectation,
+    pub(crate) rule: Option<Placed<String>>,
+}

@@ -1,0 +1,196 @@
+//! `guardrails:` -> drafts of guardrails, and `masks:` -> their refusal.
+
+use portcullis_core::Pattern;
+
+use crate::{
+    GuardrailAction, Protocol, capability,
+    documents::{
+        connections,
+        draft::{Draft, GuardrailDraft},
+        grants, keys,
+        reader::{Fields, Placed, Reader, shown},
+        suggest,
+        tree::{Node, Value},
+    },
+};
+
+/// Reads the list of guardrails into the draft.
+pub(crate) fn read(reader: &mut Reader<'_>, node: &Node, draft: &mut Draft) {
+    for item in reader.list(node, "`guardrails`") {
+        if let Some(guardrail) = guardrail(reader, item) {
+            draft.guardrails.push(guardrail);
+        }
+    }
+}
+
+fn guardrail(reader: &mut Reader<'_>, node: &Node) -> Option<GuardrailDraft> {
+    let fields = reader.fields(node, &keys::GUARDRAIL)?;
+    let errors = reader.report.errors();
+    let name = reader.required(&fields, "name").and_then(|node| title(reader, node, "a guardrail's name"));
+    let protocols = protocols(reader, &fields);
+    let connections = fields
+        .get("connections")
+        .map(|node| reader.many(node, "`connections`", placed_pattern))
+        .unwrap_or_default();
+    let statements =
+        fields.get("statements").map(|node| statements(reader, node, &protocols)).unwrap_or_default();
+    let without =
+        fields.get("without").and_then(|node| reader.word(node, "`without`", &[("where", "where")]));
+    let mut resources = Vec::new();
+    for key in ["tables", "resources"] {
+        resources.extend(
+            fields.get(key).map(|node| reader.many(node, &format!("`{key}`"), pattern)).unwrap_or_default(),
+        );
+    }
+    if let Some(entry) = fields.entry("commands") {
+        let _ = reader.many(&entry.value, "`commands`", |reader, item| {
+            reader.text(item, "a command").map(str::to_owned)
+        });
+        reader.not_yet(
+            &entry.key_span,
+            "`commands` is for ssh, which is not spoken yet, so it is",
+            "remove the guardrail",
+        );
+    }
+    let except =
+        fields.get("except").map(|node| grants::subjects(reader, node, "`except`")).unwrap_or_default();
+    let action = reader.required(&fields, "action").and_then(|node| action(reader, node, &fields));
+    let message =
+        fields.get("message").and_then(|node| title(reader, node, "`message`")).map(|message| message.value);
+    let narrows = ["statements", "without", "tables", "resources", "commands"]
+        .iter()
+        .any(|key| fields.get(key).is_some());
+    if !narrows && action == Some(GuardrailAction::Block) {
+        reader.warn(
+            &fields.head(),
+            "this guardrail blocks every operation it covers",
+            "narrow it with `statements`, `tables` or `without: where`, or remove the grants instead",
+        );
+    }
+    let incomplete = reader.report.errors() > errors;
+    Some(GuardrailDraft {
+        name: name?,
+        protocols,
+        connections,
+        statements,
+        without: without.map(str::to_owned),
+        resources,
+        except,
+        action: action?,
+        message,
+        incomplete,
+    })
+}
+
+/// Text shown to principals and people: one line, not long.
+pub(crate) fn title(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Placed<String>> {
+    let text = reader.text(node, what)?;
+    if text.len() > 256 || text.contains(['\n', '\r', '\t', '`']) {
+        reader.error(&node.span, format!("{what} is one line of at most 256 bytes without backticks"));
+        return None;
+    }
+    Some(reader.placed(node, text.to_owned()))
+}
+
+fn protocols(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<Protocol> {
+    let Some(node) = fields.get("protocols") else { return Vec::new() };
+    reader.many(node, "`protocols`", |reader, item| {
+        let word = connections::protocol_word(reader, item)?;
+        if word.spoken().is_none() {
+            let what = format!("the {} protocol is not spoken yet, so guardrails for it are", word.as_str());
+            reader.not_yet(&item.span, what, "remove it from the list");
+        }
+        word.spoken()
+    })
+}
+
+fn action(reader: &mut Reader<'_>, node: &Node, fields: &Fields<'_>) -> Option<GuardrailAction> {
+    let words =
+        [("block", Some(GuardrailAction::Block)), ("warn", Some(GuardrailAction::Warn)), ("approve", None)];
+    let action = reader.word(node, "`action`", &words)?;
+    if let Some(entry) = fields.entry("approvers") {
+        let _ = grants::subjects(reader, &entry.value, "`approvers`");
+        if action.is_some() {
+            reader.error_help(
+                &entry.key_span,
+                "`approvers` means nothing without `action: approve`",
+                "remove it",
+            );
+        }
+    }
+    if action.is_none() {
+        reader.not_yet(
+            &node.span,
+            "holding an operation for a person's approval is",
+            "use `action: block` until then",
+        );
+    }
+    action
+}
+
+/// Words no operation can have are refused: the guardrail would match nothing.
+fn statements(reader: &mut Reader<'_>, node: &Node, protocols: &[Protocol]) -> Vec<Placed<String>> {
+    let all = Protocol::ALL;
+    let protocols = if protocols.is_empty() { &all[..] } else { protocols };
+    let known =
+        || protocols.iter().flat_map(|protocol| capability::statement_kinds(*protocol).iter().copied());
+    reader.many(node, "`statements`", |reader, item| {
+        let text = reader.text(item, "a statement")?;
+        if known().any(|kind| kind == text) {
+            return Some(reader.placed(item, text.to_owned()));
+        }
+        let lower = text.to_lowercase();
+        let help = match suggest::nearest(text, known()) {
+            _ if known().any(|kind| lower.split_whitespace().next() == Some(kind)) => {
+                format!(
+                    "did you mean `{}`? kinds are single lower-case words",
+                    lower.split_whitespace().next().unwrap_or_default()
+                )
+            }
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("the kinds are {}", suggest::list(known())),
+        };
+        reader.error_help(
+            &item.span,
+            format!("`{}` is no statement kind, so this would match nothing", shown(text)),
+            help,
+        );
+        None
+    })
+}
+
+fn pattern(reader: &mut Reader<'_>, node: &Node) -> Option<Pattern> {
+    reader.parse(node, "a pattern")
+}
+
+fn placed_pattern(reader: &mut Reader<'_>, node: &Node) -> Option<Placed<Pattern>> {
+    let pattern = pattern(reader, node)?;
+    Some(reader.placed(node, pattern))
+}
+
+/// Masks are read, so that mistakes in them are told, and refused, so that none is inert.
+pub(crate) fn masks(reader: &mut Reader<'_>, node: &Node) {
+    const WITH: [(&str, ()); 6] =
+        [("redact", ()), ("last4", ()), ("hash", ()), ("email", ()), ("null", ()), ("pattern", ())];
+    for item in reader.list(node, "`masks`") {
+        let Some(fields) = reader.fields(item, &keys::MASK) else { continue };
+        let name = reader.required(&fields, "name").and_then(|node| title(reader, node, "a mask's name"));
+        if fields.get("columns").is_none() && fields.get("detect").is_none() {
+            reader.error(&fields.head(), "a mask has neither `columns` nor `detect`");
+        }
+        for key in ["columns", "connections"] {
+            let _ = fields.get(key).map(|node| reader.many(node, &format!("`{key}`"), pattern));
+        }
+        // a bare `null` is a word here
+        if let Some(with) = reader
+            .required(&fields, "with")
+            .filter(|with| !matches!(&with.value, Value::Scalar { text, .. } if text == "null"))
+        {
+            let _ = reader.word(with, "`with`", &WITH);
+        }
+        let _ = fields.get("except").map(|node| grants::subjects(reader, node, "`except`"));
+        let what =
+            name.map_or_else(|| "masks are".to_owned(), |name| format!("masks (`{}`) are", name.value));
+        reader.not_yet(&fields.head(), what, "remove it; keep masked columns out of the scope instead");
+    }
+}
