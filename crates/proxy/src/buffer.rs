@@ -280,7 +280,8 @@ impl WriteQueue {
             Some(first) if !io.is_write_vectored() => io.poll_write(cx, first),
             Some(_) => {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
-                let pieces = self.segments.iter().map(Bytes::as_ref).chain(std::iter::once(self.tail.as_ref()));
+                let pieces =
+                    self.segments.iter().map(Bytes::as_ref).chain(std::iter::once(self.tail.as_ref()));
                 let mut used = 0;
                 for (slice, piece) in slices.iter_mut().zip(pieces.filter(|piece| !piece.is_empty())) {
                     *slice = IoSlice::new(piece);

@@ -69,7 +69,11 @@ impl<V: Clone> CancelMap<V> {
     ///
     /// # Errors
     /// The length is out of range, or there is no randomness.
-    pub fn register(self: &Arc<Self>, secret_length: usize, value: V) -> Result<CancelRegistration<V>, NoCancelKey> {
+    pub fn register(
+        self: &Arc<Self>,
+        secret_length: usize,
+        value: V,
+    ) -> Result<CancelRegistration<V>, NoCancelKey> {
         if !(4..=MAX_SECRET).contains(&secret_length) {
             return Err(NoCancelKey::Length);
         }

@@ -22,7 +22,9 @@ pub mod transport;
 pub use buffer::{Fill, ReadBuffer, WriteQueue};
 pub use cancel::{CancelKey, CancelMap, CancelRegistration};
 pub use dial::{Dial, DialError, DirectDial};
-pub use listener::{Accepted, Admission, Deadline, ListenerConfig, ProxyNetworks, Shutdown, Slot, TooSlow, serve};
+pub use listener::{
+    Accepted, Admission, Deadline, ListenerConfig, ProxyNetworks, Shutdown, Slot, TooSlow, serve,
+};
 pub use metrics::handshake_failed;
 pub use sessions::{Activity, LiveSession, SessionControl, SessionHandle, Sessions, Traffic};
 pub use tls::{

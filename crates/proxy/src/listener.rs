@@ -187,7 +187,11 @@ where
             },
         }
     }
-    tracing::warn!(listener = config.name, open = tasks.len(), "ending transports that did not finish in time");
+    tracing::warn!(
+        listener = config.name,
+        open = tasks.len(),
+        "ending transports that did not finish in time"
+    );
     tasks.shutdown().await;
     metrics::open(config.name, 0);
 }

@@ -247,6 +247,3 @@ impl<R: Send + Sync + 'static> Drop for SessionHandle<R> {
 pub fn is_over(facts: &SessionFacts, now: Timestamp) -> bool {
     facts.ends_at.is_some_and(|end| end <= now)
 }
-
-#[cfg(test)]
-mod tests;

@@ -92,6 +92,3 @@ fn read_bounded(path: &Path, limit: u64) -> Result<Vec<u8>, TlsError> {
     }
     Ok(bytes)
 }
-
-#[cfg(test)]
-pub(crate) mod tests;

@@ -110,7 +110,7 @@ async fn the_end_of_the_stream_comes_after_the_last_bytes() {
 #[tokio::test]
 async fn many_pieces_leave_in_order_in_one_write_and_one_flush() {
     let mut queue = WriteQueue::new(1 << 20);
-    let mut expected = Vec::new();
+    let mut expected: Vec<u8> = Vec::new();
     for i in 0..6_u8 {
         queue.push_slice(&[i; 3]);
         queue.push(Bytes::from(vec![i; 1000]));
@@ -132,7 +132,7 @@ async fn many_pieces_leave_in_order_in_one_write_and_one_flush() {
 async fn partial_writes_at_every_step_lose_and_repeat_nothing() {
     for step in [1, 2, 3, 511, 512, 513, 999, 1000, 1001] {
         let mut queue = WriteQueue::new(1 << 20);
-        let mut expected = Vec::new();
+        let mut expected: Vec<u8> = Vec::new();
         for i in 0..20_u8 {
             let piece = vec![i; usize::from(i) * 77 + 1];
             expected.extend(&piece);

@@ -135,7 +135,8 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(admission.admit(Some(ip("10.0.0.1"))).unwrap_err(), Refused::SourceFull);
         }
-        let _others = (admission.admit(Some(ip("10.0.0.2"))).unwrap(), admission.admit(Some(ip("10.0.0.3"))).unwrap());
+        let _others =
+            (admission.admit(Some(ip("10.0.0.2"))).unwrap(), admission.admit(Some(ip("10.0.0.3"))).unwrap());
         drop(held);
         assert!(admission.admit(Some(ip("10.0.0.1"))).is_ok());
     }

@@ -169,7 +169,8 @@ fn decode_v1(bytes: &[u8]) -> Result<Decoded, HeaderError> {
 }
 
 fn v1_address<A: std::str::FromStr>(source: &str, destination: &str) -> Result<A, HeaderError> {
-    let parse = |text: &str| text.parse::<A>().map_err(|_| HeaderError::Malformed("not an address of its family"));
+    let parse =
+        |text: &str| text.parse::<A>().map_err(|_| HeaderError::Malformed("not an address of its family"));
     parse(destination)?;
     parse(source)
 }

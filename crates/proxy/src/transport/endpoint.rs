@@ -55,3 +55,34 @@ fn algorithm(signature: &AlgorithmIdentifier<'_>) -> Option<&'static Algorithm> 
         None
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::digest::digest;
+    use rcgen::{
+        CertificateParams, KeyPair, PKCS_ECDSA_P256_SHA256, PKCS_ECDSA_P384_SHA384, PKCS_ED25519,
+        SignatureAlgorithm,
+    };
+
+    use super::*;
+
+    fn certificate(algorithm: &'static SignatureAlgorithm) -> Vec<u8> {
+        let key = KeyPair::generate_for(algorithm).unwrap();
+        let parameters = CertificateParams::new(vec!["localhost".to_owned()]).unwrap();
+        parameters.self_signed(&key).unwrap().der().to_vec()
+    }
+
+    #[test]
+    fn the_hash_is_that_of_the_signature() {
+        let p256 = certificate(&PKCS_ECDSA_P256_SHA256);
+        assert_eq!(hash(&p256).unwrap(), digest(&SHA256, &p256).as_ref());
+        let p384 = certificate(&PKCS_ECDSA_P384_SHA384);
+        assert_eq!(hash(&p384).unwrap(), digest(&SHA384, &p384).as_ref());
+    }
+
+    #[test]
+    fn where_the_rfc_defines_no_hash_there_is_no_binding() {
+        assert_eq!(hash(&certificate(&PKCS_ED25519)), None);
+        assert_eq!(hash(b"no certificate"), None);
+    }
+}

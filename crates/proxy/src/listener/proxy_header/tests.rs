@@ -58,7 +58,9 @@ fn a_header_cut_at_any_byte_asks_for_more_and_never_past_its_end() {
     for (bytes, _) in good() {
         for cut in 0..bytes.len() {
             match decode(&bytes[..cut]).unwrap() {
-                Decoded::Need(more) => assert!(more > 0 && cut + more <= bytes.len(), "{bytes:?} at {cut}: {more}"),
+                Decoded::Need(more) => {
+                    assert!(more > 0 && cut + more <= bytes.len(), "{bytes:?} at {cut}: {more}")
+                }
                 Decoded::Done { .. } => panic!("cut at {cut}: {bytes:?}"),
             }
         }
