@@ -211,7 +211,10 @@ impl Asked {
         }
         let challenge = parameters.require("code_challenge")?;
         if parameters.find("code_challenge_method") != Some("S256") || challenge.len() != 43 {
-            return Err(OAuthError::invalid_request(501_491, "A code_challenge with method S256 is required."));
+            return Err(OAuthError::invalid_request(
+                501_491,
+                "A code_challenge with method S256 is required.",
+            ));
         }
         let scope = parameters.require("scope")?;
         let (mut resource, mut scopes, mut openid) = (None, Vec::new(), false);
@@ -246,7 +249,12 @@ impl Asked {
 fn user(idp: &DevIdp, parameters: &Parameters) -> Result<Uuid, OAuthError> {
     let name = parameters.require("user")?;
     let world = idp.world();
-    let wrong = || OAuthError::invalid_request(50126, "Error validating credentials due to invalid username or password.");
+    let wrong = || {
+        OAuthError::invalid_request(
+            50126,
+            "Error validating credentials due to invalid username or password.",
+        )
+    };
     let user = world.user(name).ok_or_else(wrong)?;
     if let Some(password) = &user.password
         && !password.matches(parameters.find("password").unwrap_or_default().as_bytes())
@@ -313,7 +321,10 @@ fn html(status: StatusCode, body: &str) -> Response {
          {body}</html>"
     );
     let headers: [(HeaderName, &str); 3] = [
-        (header::CONTENT_SECURITY_POLICY, "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"),
+        (
+            header::CONTENT_SECURITY_POLICY,
+            "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'",
+        ),
         (header::CACHE_CONTROL, "no-store"),
         (header::REFERRER_POLICY, "no-referrer"),
     ];

@@ -9,7 +9,9 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::{
-    directory::{Api, Application, ApplicationKind, GRAPH_APP_ID, Lifetime, OptionalClaim, TokenVersion, User},
+    directory::{
+        Api, Application, ApplicationKind, GRAPH_APP_ID, Lifetime, OptionalClaim, TokenVersion, User,
+    },
     world::World,
 };
 
@@ -46,7 +48,8 @@ impl Resource {
         } else {
             let id: Option<Uuid> = name.strip_prefix("api://").unwrap_or(name).parse().ok();
             let named = |api: &&Arc<Api>| {
-                Some(api.client_id) == id || api.identifier_uris.iter().any(|uri| uri.trim_end_matches('/') == name)
+                Some(api.client_id) == id
+                    || api.identifier_uris.iter().any(|uri| uri.trim_end_matches('/') == name)
             };
             ResourceKind::Api(Arc::clone(world.apis.iter().find(named)?))
         };
@@ -263,7 +266,14 @@ impl Issuance<'_> {
     }
 
     /// Groups as object ids, or the sign that they must be asked for. An identity in no group has neither.
-    fn add_groups(&self, claims: &mut Map<String, Value>, world: &World, oid: Uuid, segment: &str, overage: bool) {
+    fn add_groups(
+        &self,
+        claims: &mut Map<String, Value>,
+        world: &World,
+        oid: Uuid,
+        segment: &str,
+        overage: bool,
+    ) {
         let groups = world.groups_of(oid);
         let natural = self.groups == GroupsForm::Natural;
         if self.groups == GroupsForm::Absent || (natural && !self.resource.has_groups()) {

@@ -305,7 +305,9 @@ impl Directory {
         let mut uris = BTreeSet::new();
         for uri in self.apis.iter().flat_map(|api| &api.identifier_uris) {
             if !uri.contains("://") {
-                problems.push(format!("identifier uri `{uri}` has no scheme: expected such as `api://portcullis`"));
+                problems.push(format!(
+                    "identifier uri `{uri}` has no scheme: expected such as `api://portcullis`"
+                ));
             }
             if !uris.insert(uri.trim_end_matches('/')) {
                 problems.push(format!("identifier uri `{uri}` is given twice"));
@@ -318,7 +320,9 @@ impl Directory {
             let name = &app.display_name;
             match (app.kind, app.parent_application) {
                 (ApplicationKind::Agent, None) => {
-                    problems.push(format!("agent `{name}` needs `parent_application`: its blueprint's client id"));
+                    problems.push(format!(
+                        "agent `{name}` needs `parent_application`: its blueprint's client id"
+                    ));
                 }
                 (ApplicationKind::Application | ApplicationKind::ManagedIdentity, Some(_)) => {
                     problems.push(format!("`{name}` has `parent_application` but is not `kind: agent`"));
@@ -330,7 +334,8 @@ impl Directory {
             }
             for uri in &app.redirect_uris {
                 if !uri.starts_with("http://") && !uri.starts_with("https://") {
-                    problems.push(format!("redirect uri `{uri}` of `{name}` is neither http:// nor https://"));
+                    problems
+                        .push(format!("redirect uri `{uri}` of `{name}` is neither http:// nor https://"));
                 }
             }
         }
@@ -347,7 +352,10 @@ impl Directory {
         for text in apis.chain(applications).chain(users).chain(groups) {
             if text.len() > MAX_TEXT || text.chars().any(char::is_control) {
                 let start: String = text.chars().take(40).collect();
-                problems.push(format!("`{}…` is over {MAX_TEXT} bytes or has control characters", start.escape_debug()));
+                problems.push(format!(
+                    "`{}…` is over {MAX_TEXT} bytes or has control characters",
+                    start.escape_debug()
+                ));
             }
         }
     }
@@ -370,7 +378,11 @@ impl Names {
     /// The object that an id or a name stands for; the error is the end of a sentence.
     pub(crate) fn resolve(&self, text: &str) -> Result<Uuid, String> {
         if let Ok(id) = text.parse::<Uuid>() {
-            return if self.ids.contains(&id) { Ok(id) } else { Err(format!("`{text}` is no object id here")) };
+            return if self.ids.contains(&id) {
+                Ok(id)
+            } else {
+                Err(format!("`{text}` is no object id here"))
+            };
         }
         match self.by_name.get(text).map(Vec::as_slice) {
             Some([id]) => Ok(*id),
@@ -411,7 +423,7 @@ impl FromStr for Lifetime {
             'h' => 3600,
             _ => return Err(wrong()),
         };
-        let number: u64 = text.trim_end_matches(unit).parse().map_err(|_| wrong())?;
+        let number: u64 = text.strip_suffix(unit).ok_or_else(wrong)?.parse().map_err(|_| wrong())?;
         let seconds = number.checked_mul(factor).ok_or_else(wrong)?;
         Self::new(Duration::from_secs(seconds)).ok_or_else(wrong)
     }

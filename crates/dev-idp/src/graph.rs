@@ -29,6 +29,8 @@ use crate::{
 
 /// More query options than any operation has.
 const MAX_OPTIONS: usize = 16;
+/// Shapes of operations counted at most: unknown paths have shapes too.
+const MAX_SHAPES: usize = 256;
 /// Objects on a page unless the client asks for fewer.
 const PAGE: usize = 100;
 /// Objects on a page at most.
@@ -77,7 +79,9 @@ enum Access {
 /// The token's permissions. Entra's fine ones are taken coarsely: `*.Read.All` reads, `*.ReadWrite.All` also writes.
 fn access(idp: &DevIdp, headers: &HeaderMap) -> Result<Access, Reply> {
     let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-    let token = value.and_then(|value| value.split_once(' ')).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
+    let token = value
+        .and_then(|value| value.split_once(' '))
+        .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"));
     let (_, token) = token.ok_or_else(|| Reply::unauthenticated("Access token is empty."))?;
     let now = idp.clock().now();
     let claims = idp.keys().verify(token.trim(), now);
@@ -92,7 +96,13 @@ fn access(idp: &DevIdp, headers: &HeaderMap) -> Result<Access, Reply> {
     if text("iss") != issuer || text("tid").parse() != Ok(idp.tenant()) {
         return Err(Reply::unauthenticated("Access token validation failure. Invalid issuer."));
     }
-    let roles: Vec<&str> = claims.get("roles").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str).collect();
+    let roles: Vec<&str> = claims
+        .get("roles")
+        .and_then(Value::as_array)
+        .into_iter()
+        .flatten()
+        .filter_map(Value::as_str)
+        .collect();
     if roles.iter().any(|role| role.ends_with(".ReadWrite.All")) {
         Ok(Access::Write)
     } else if roles.iter().any(|role| role.ends_with(".Read.All")) {
@@ -119,7 +129,8 @@ impl Call {
     /// From a method and an address with or without the version in front.
     fn parse(method: Method, uri: &Uri, body: Value) -> Result<Self, Reply> {
         let path = uri.path().strip_prefix("/v1.0").unwrap_or(uri.path());
-        let decode = |segment: &str| percent_decode_str(segment).decode_utf8().ok().map(|text| text.into_owned());
+        let decode =
+            |segment: &str| percent_decode_str(segment).decode_utf8().ok().map(|text| text.into_owned());
         let segments: Option<Vec<String>> =
             path.split('/').filter(|segment| !segment.is_empty()).map(decode).collect();
         let query = Query::<Vec<(String, String)>>::try_from_uri(uri).ok().map(|Query(query)| query);
@@ -191,12 +202,7 @@ impl Session<'_> {
             return Err(Reply::throttled());
         }
         let (collection, rest) = objects::Collection::parse(&call.path())?;
-        let mut shape = format!("{} {}", call.method, collection.name());
-        for (index, segment) in rest.iter().enumerate() {
-            shape.push('/');
-            shape.push_str(if segment.parse::<Uuid>().is_ok() || (index == 0 && rest.len() > 1) { "{id}" } else { segment });
-        }
-        *self.idp.count().graph_operations.entry(shape).or_default() += 1;
+        self.count(call, collection.name(), &rest);
         if self.access == Access::Read && is_write(call, &rest) {
             return Err(Reply::forbidden());
         }
@@ -206,7 +212,9 @@ impl Session<'_> {
             (&Method::GET, [key]) => self.object(call, collection, key),
             (&Method::PATCH, [key]) => self.update(call, collection, key),
             (&Method::DELETE, [key]) => self.remove(collection, key),
-            (&Method::POST, [key, action]) if *action == "getMemberGroups" => self.member_groups(call, collection, key),
+            (&Method::POST, [key, action]) if *action == "getMemberGroups" => {
+                self.member_groups(call, collection, key)
+            }
             (&Method::POST, [key, action]) if *action == "checkMemberGroups" => {
                 self.check_member_groups(call, collection, key)
             }
@@ -216,8 +224,24 @@ impl Session<'_> {
             (&Method::GET, [key, "transitiveMemberOf"]) => self.member_of(call, collection, key),
             (&Method::GET, [group, "members"]) => self.members(call, collection, group),
             (&Method::POST, [group, "members", "$ref"]) => self.add_member(call, collection, group),
-            (&Method::DELETE, [group, "members", member, "$ref"]) => self.remove_member(collection, group, member),
+            (&Method::DELETE, [group, "members", member, "$ref"]) => {
+                self.remove_member(collection, group, member)
+            }
             _ => Err(Reply::unknown_segment()),
+        }
+    }
+
+    /// Counts the operation by its shape, with `{id}` for keys.
+    fn count(&self, call: &Call, collection: &str, rest: &[&str]) {
+        let mut shape = format!("{} {collection}", call.method);
+        for (index, segment) in rest.iter().enumerate() {
+            let key = (index == 0 && *segment != "delta") || segment.parse::<Uuid>().is_ok();
+            shape.push('/');
+            shape.push_str(if key { "{id}" } else { segment });
+        }
+        let mut count = self.idp.count();
+        if count.graph_operations.len() < MAX_SHAPES || count.graph_operations.contains_key(&shape) {
+            *count.graph_operations.entry(shape).or_default() += 1;
         }
     }
 
@@ -266,7 +290,11 @@ impl Reply {
     }
 
     fn unknown_segment() -> Self {
-        Self::fault(StatusCode::BAD_REQUEST, "BadRequest", "Resource not found for the segment, or not emulated.")
+        Self::fault(
+            StatusCode::BAD_REQUEST,
+            "BadRequest",
+            "Resource not found for the segment, or not emulated.",
+        )
     }
 
     fn not_found(key: &str) -> Self {
@@ -288,7 +316,8 @@ impl Reply {
     }
 
     fn throttled() -> Self {
-        Self::fault(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "Too many requests.").with("retry-after", "1")
+        Self::fault(StatusCode::TOO_MANY_REQUESTS, "TooManyRequests", "Too many requests.")
+            .with("retry-after", "1")
     }
 
     fn respond(self) -> Response {

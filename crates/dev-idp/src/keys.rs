@@ -91,7 +91,8 @@ impl Keys {
         if header.get("alg")?.as_str()? != "RS256" {
             return None;
         }
-        let public = UnparsedPublicKey::new(&signature::RSA_PKCS1_2048_8192_SHA256, key.pair.public_key().as_ref());
+        let public =
+            UnparsedPublicKey::new(&signature::RSA_PKCS1_2048_8192_SHA256, key.pair.public_key().as_ref());
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         public.verify(signed.as_bytes(), &signature).ok()?;
         let claims: Map<String, Value> = decode_object(payload)?;
@@ -106,7 +107,8 @@ impl SigningKey {
     pub(crate) fn generate() -> Result<Self, Error> {
         let pair = KeyPair::generate(KeySize::Rsa2048).map_err(|_| Error::Key("cannot be generated"))?;
         let pkcs8: Pkcs8V1Der<'_> = pair.as_der().map_err(|_| Error::Key("cannot be encoded"))?;
-        let certified = rcgen::KeyPair::try_from(pkcs8.as_ref()).map_err(|_| Error::Key("cannot be certified"))?;
+        let certified =
+            rcgen::KeyPair::try_from(pkcs8.as_ref()).map_err(|_| Error::Key("cannot be certified"))?;
         let certificate = rcgen::CertificateParams::new(Vec::new())
             .and_then(|params| params.self_signed(&certified))
             .map_err(|_| Error::Key("cannot be certified"))?;
@@ -194,7 +196,8 @@ fn public_components(der: &[u8]) -> Option<(Vec<u8>, Vec<u8>)> {
     let (sequence, rest) = der_value(der, 0x30)?;
     let (modulus, after) = der_value(sequence, 0x02)?;
     let (exponent, end) = der_value(after, 0x02)?;
-    let unsigned = |integer: &[u8]| integer.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<u8>>();
+    let unsigned =
+        |integer: &[u8]| integer.iter().copied().skip_while(|byte| *byte == 0).collect::<Vec<u8>>();
     (rest.is_empty() && end.is_empty()).then(|| (unsigned(modulus), unsigned(exponent)))
 }
 
@@ -242,7 +245,8 @@ mod tests {
         let now = Timestamp::from_seconds(1_790_000_000);
         let keys = Keys::generate().unwrap();
         let claims = json!({ "nbf": 0, "exp": 9_000_000_000_i64 });
-        let other = SigningKey::generate().unwrap().token(TokenVersion::V2, claims.as_object().unwrap()).unwrap();
+        let other =
+            SigningKey::generate().unwrap().token(TokenVersion::V2, claims.as_object().unwrap()).unwrap();
         for token in ["", ".", "..", "a.b.c", "é.é.é", &other, &"x".repeat(MAX_TOKEN + 1)] {
             assert!(keys.verify(token, now).is_none());
         }

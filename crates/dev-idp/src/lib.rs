@@ -31,7 +31,8 @@ mod token_endpoint;
 mod world;
 
 pub use directory::{
-    Api, Application, ApplicationKind, Directory, DirectoryError, Group, Lifetime, OptionalClaim, TokenVersion, User,
+    Api, Application, ApplicationKind, Directory, DirectoryError, Group, Lifetime, OptionalClaim,
+    TokenVersion, User,
 };
 pub use error::Error;
 pub use idp::{DevIdp, Requests};

@@ -106,7 +106,8 @@ async fn guard(request: Request, next: Next) -> Response {
     let header = request.headers().get(header::HOST).and_then(|host| host.to_str().ok());
     let authority = request.uri().authority().cloned().or_else(|| header.and_then(|host| host.parse().ok()));
     if !authority.is_some_and(|authority| names_loopback(&authority)) {
-        return (StatusCode::MISDIRECTED_REQUEST, "the dev issuer answers loopback names only\n").into_response();
+        return (StatusCode::MISDIRECTED_REQUEST, "the dev issuer answers loopback names only\n")
+            .into_response();
     }
     if request.uri().path_and_query().is_some_and(|path| path.as_str().len() > MAX_URI) {
         return (StatusCode::URI_TOO_LONG, "the request's address is too long\n").into_response();
@@ -152,7 +153,9 @@ mod tests {
         for inside in ["127.0.0.1:1", "127.8.8.8:1", "[::1]:1", "[::ffff:127.0.0.1]:1"] {
             assert!(is_loopback(inside.parse().unwrap()), "{inside}");
         }
-        for outside in ["0.0.0.0:1", "10.0.0.1:1", "192.0.2.1:1", "[::]:1", "[::ffff:10.0.0.1]:1", "[fe80::1]:1"] {
+        for outside in
+            ["0.0.0.0:1", "10.0.0.1:1", "192.0.2.1:1", "[::]:1", "[::ffff:10.0.0.1]:1", "[fe80::1]:1"]
+        {
             assert!(!is_loopback(outside.parse().unwrap()), "{outside}");
         }
     }
@@ -162,7 +165,9 @@ mod tests {
         for inside in ["localhost", "LOCALHOST:80", "127.0.0.1:8080", "[::1]:8080"] {
             assert!(names_loopback(&inside.parse().unwrap()), "{inside}");
         }
-        for outside in ["attacker.example", "127.0.0.1.attacker.example:80", "localhost.attacker.example", "0.0.0.0"] {
+        for outside in
+            ["attacker.example", "127.0.0.1.attacker.example:80", "localhost.attacker.example", "0.0.0.0"]
+        {
             assert!(!names_loopback(&outside.parse().unwrap()), "{outside}");
         }
     }

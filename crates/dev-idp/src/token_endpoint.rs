@@ -52,7 +52,13 @@ pub(crate) async fn v2(
     answer(&idp, &tenant, TokenVersion::V2, &headers, form)
 }
 
-fn answer(idp: &DevIdp, tenant: &str, endpoint: TokenVersion, headers: &HeaderMap, form: FormBody) -> Response {
+fn answer(
+    idp: &DevIdp,
+    tenant: &str,
+    endpoint: TokenVersion,
+    headers: &HeaderMap,
+    form: FormBody,
+) -> Response {
     idp.count().token += 1;
     if idp.faults.issuer_failing() {
         return StatusCode::SERVICE_UNAVAILABLE.into_response();
@@ -161,10 +167,12 @@ impl Request<'_> {
         let resource = self.find_resource(&code.resource)?;
         let lifetime = self.lifetime(&resource);
         let world = self.idp.world();
-        let user = world.users.get(&code.user).filter(|user| user.enabled).ok_or_else(OAuthError::user_disabled)?;
+        let user =
+            world.users.get(&code.user).filter(|user| user.enabled).ok_or_else(OAuthError::user_disabled)?;
         let issuance = self.issuance(&resource, lifetime)?;
         let claims = issuance.user(&world, user, client.app.client_id, client.proof, &code.scope);
-        let id_token = code.openid.then(|| issuance.id_token(user, client.app.client_id, code.nonce.as_deref()));
+        let id_token =
+            code.openid.then(|| issuance.id_token(user, client.app.client_id, code.nonce.as_deref()));
         drop(world);
         let mut body = self.success(&resource, lifetime, &claims)?;
         if let Some(body) = body.as_object_mut() {
@@ -184,7 +192,10 @@ impl Request<'_> {
         let now = self.idp.clock().now();
         let code = self.idp.world().codes.take(presented, now);
         let code = code.ok_or_else(|| {
-            OAuthError::invalid_grant(70008, "The provided authorization code is expired, redeemed or unknown.")
+            OAuthError::invalid_grant(
+                70008,
+                "The provided authorization code is expired, redeemed or unknown.",
+            )
         })?;
         if code.client != app.client_id || code.redirect_uri != redirect {
             let message = "The client or the redirect URI is not the one the code was issued to.";
@@ -192,7 +203,8 @@ impl Request<'_> {
         }
         let challenge = URL_SAFE_NO_PAD.encode(digest::digest(&digest::SHA256, verifier.as_bytes()));
         if challenge != code.challenge {
-            let message = "The Code_Verifier does not match the code_challenge supplied in the authorization request.";
+            let message =
+                "The Code_Verifier does not match the code_challenge supplied in the authorization request.";
             return Err(OAuthError::invalid_grant(501_481, message));
         }
         Ok(code)
@@ -202,7 +214,9 @@ impl Request<'_> {
     fn client(&self) -> Result<Client, OAuthError> {
         let basic = self.headers.get(header::AUTHORIZATION).map(|value| basic_credentials(value.as_bytes()));
         let basic = match basic {
-            Some(None) => return Err(OAuthError::invalid_request(90023, "The Authorization header is malformed.")),
+            Some(None) => {
+                return Err(OAuthError::invalid_request(90023, "The Authorization header is malformed."));
+            }
             Some(Some(pair)) => Some(pair),
             None => None,
         };
@@ -252,7 +266,11 @@ impl Request<'_> {
         resource.lifetime().unwrap_or(self.idp.token_lifetime())
     }
 
-    fn issuance<'a>(&'a self, resource: &'a Resource, lifetime: Lifetime) -> Result<Issuance<'a>, OAuthError> {
+    fn issuance<'a>(
+        &'a self,
+        resource: &'a Resource,
+        lifetime: Lifetime,
+    ) -> Result<Issuance<'a>, OAuthError> {
         Ok(Issuance {
             authority: self.idp.authority().map_err(|_| OAuthError::internal())?,
             tenant: self.idp.tenant(),
@@ -343,7 +361,8 @@ fn basic_credentials(value: &[u8]) -> Option<(String, String)> {
     }
     let pair = String::from_utf8(STANDARD.decode(encoded.trim()).ok()?).ok()?;
     let (id, secret) = pair.split_once(':')?;
-    let decoded = |text: &str| Some(percent_decode_str(&text.replace('+', " ")).decode_utf8().ok()?.into_owned());
+    let decoded =
+        |text: &str| Some(percent_decode_str(&text.replace('+', " ")).decode_utf8().ok()?.into_owned());
     Some((decoded(id)?, decoded(secret)?))
 }
 
@@ -374,7 +393,8 @@ impl OAuthError {
     }
 
     pub(crate) fn unknown_tenant(tenant: &str) -> Self {
-        let message = format!("Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID.");
+        let message =
+            format!("Tenant '{tenant}' not found. Check to make sure you have the correct tenant ID.");
         Self::invalid_request(90002, message)
     }
 
@@ -419,7 +439,8 @@ impl OAuthError {
     }
 
     fn no_proof() -> Self {
-        let message = "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
+        let message =
+            "The request body must contain the following parameter: 'client_assertion' or 'client_secret'.";
         Self::invalid_client(7_000_218, message)
     }
 

@@ -188,8 +188,12 @@ impl World {
     /// Deletes a service principal, a user or a group, and its memberships.
     pub(crate) fn delete(&mut self, id: Uuid) -> Result<(), Error> {
         let kind = self.object_type(id).ok_or_else(|| Error::Unknown(id.to_string()))?;
-        let member_of: Vec<Uuid> =
-            self.groups.iter().filter(|(_, group)| group.members.contains(&id)).map(|(group, _)| *group).collect();
+        let member_of: Vec<Uuid> = self
+            .groups
+            .iter()
+            .filter(|(_, group)| group.members.contains(&id))
+            .map(|(group, _)| *group)
+            .collect();
         for group in member_of {
             self.set_member(group, id, false)?;
         }
@@ -236,7 +240,10 @@ groups:
         }
         assert!(world.changes.between(0, world.changes.last()).is_none());
         assert_eq!(world.changes.between(1, world.changes.last()).unwrap().count(), MAX_CHANGES);
-        assert!(world.changes.between(world.changes.last() + 1, u64::MAX).is_none(), "a token from the future");
+        assert!(
+            world.changes.between(world.changes.last() + 1, u64::MAX).is_none(),
+            "a token from the future"
+        );
     }
 
     #[test]

@@ -51,7 +51,10 @@ fn the_demo_directory_is_valid() {
 fn unknown_keys_name_the_place() {
     let text = SMALL.replace("display_name: triage-agent", "displayname: triage-agent");
     let error = Directory::parse(&text, "directory.yaml").unwrap_err().to_string();
-    assert!(error.contains("directory.yaml") && error.contains("displayname") && error.contains("13"), "{error}");
+    assert!(
+        error.contains("directory.yaml") && error.contains("displayname") && error.contains("13"),
+        "{error}"
+    );
 }
 
 #[test]

@@ -94,15 +94,20 @@ impl Session<'_> {
 
     fn walk(&self, call: &Call, collection: Collection, world: &World) -> Result<Walk, Reply> {
         let upto = world.changes.last();
-        let (skip, delta) = (call.option("skiptoken"), call.option("deltatoken").filter(|token| !token.is_empty()));
+        let (skip, delta) =
+            (call.option("skiptoken"), call.option("deltatoken").filter(|token| !token.is_empty()));
         let token = match (skip, delta) {
-            (Some(_), Some(_)) => return Err(Reply::bad_request("Both $skiptoken and $deltatoken were given.")),
+            (Some(_), Some(_)) => {
+                return Err(Reply::bad_request("Both $skiptoken and $deltatoken were given."));
+            }
             (None, None) => return self.first(call, collection, None, upto),
             (None, Some("latest")) => return self.first(call, collection, Some(upto), upto),
             (Some(token), None) | (None, Some(token)) => token,
         };
-        let walk = URL_SAFE_NO_PAD.decode(token).ok().and_then(|text| serde_json::from_slice::<Walk>(&text).ok());
-        let walk = walk.filter(|walk| walk.collection == collection.name() && walk.after.is_some() == skip.is_some());
+        let walk =
+            URL_SAFE_NO_PAD.decode(token).ok().and_then(|text| serde_json::from_slice::<Walk>(&text).ok());
+        let walk = walk
+            .filter(|walk| walk.collection == collection.name() && walk.after.is_some() == skip.is_some());
         let walk = walk.filter(|walk| (1..=super::MAX_PAGE).contains(&walk.page));
         let walk = walk.ok_or_else(|| Reply::bad_request("The delta token is malformed."))?;
         let age = self.now().since(Timestamp::from_seconds(walk.issued));
@@ -112,7 +117,13 @@ impl Session<'_> {
         Ok(if skip.is_some() { walk } else { Walk { upto, ..walk } })
     }
 
-    fn first(&self, call: &Call, collection: Collection, since: Option<u64>, upto: u64) -> Result<Walk, Reply> {
+    fn first(
+        &self,
+        call: &Call,
+        collection: Collection,
+        since: Option<u64>,
+        upto: u64,
+    ) -> Result<Walk, Reply> {
         let ids = call.option("filter").map(|text| Filter::parse(text)?.object_ids()).transpose()?;
         Ok(Walk {
             collection: collection.name().to_owned(),
@@ -143,7 +154,12 @@ impl Session<'_> {
 }
 
 impl Walk {
-    fn everything(&self, collection: Collection, kind: ObjectType, world: &World) -> BTreeMap<Uuid, Happened> {
+    fn everything(
+        &self,
+        collection: Collection,
+        kind: ObjectType,
+        world: &World,
+    ) -> BTreeMap<Uuid, Happened> {
         let members = |id: &Uuid| {
             let group = world.groups.get(id).filter(|_| kind == ObjectType::Group);
             let members = group.into_iter().flat_map(|group| &group.members);
@@ -158,8 +174,12 @@ impl Walk {
         let mut objects: BTreeMap<Uuid, Happened> = BTreeMap::new();
         for change in world.changes.between(self.since?, self.upto)? {
             match change {
-                Change::Updated { id, kind: of } if of == kind => objects.entry(id).or_default().updated = true,
-                Change::Deleted { id, kind: of } if of == kind => objects.entry(id).or_default().deleted = true,
+                Change::Updated { id, kind: of } if of == kind => {
+                    objects.entry(id).or_default().updated = true
+                }
+                Change::Deleted { id, kind: of } if of == kind => {
+                    objects.entry(id).or_default().deleted = true
+                }
                 Change::Member { group, member, kind: of, present }
                     if kind == ObjectType::Group && self.selects_members() =>
                 {
@@ -190,8 +210,12 @@ impl Walk {
             let removed = json!({ "id": id, "@removed": { "reason": reason } });
             return Ok(removed.as_object().cloned().unwrap_or_default());
         };
-        let select: Vec<String> =
-            self.select.iter().filter(|name| kind != ObjectType::Group || *name != "members").cloned().collect();
+        let select: Vec<String> = self
+            .select
+            .iter()
+            .filter(|name| kind != ObjectType::Group || *name != "members")
+            .cloned()
+            .collect();
         let mut entry = if select.is_empty() && (!self.select.is_empty() || !happened.updated) {
             Map::new()
         } else {

@@ -16,11 +16,16 @@ use crate::{
 const MAX_CHECKED: usize = 20;
 
 impl Session<'_> {
-    pub(super) fn member_groups(&self, call: &Call, collection: Collection, key: &str) -> Result<Reply, Reply> {
+    pub(super) fn member_groups(
+        &self,
+        call: &Call,
+        collection: Collection,
+        key: &str,
+    ) -> Result<Reply, Reply> {
         call.allow_options(&[])?;
         let security_only = call.body.get("securityEnabledOnly").and_then(Value::as_bool);
-        let security_only =
-            security_only.ok_or_else(|| Reply::bad_request("The boolean 'securityEnabledOnly' is required."))?;
+        let security_only = security_only
+            .ok_or_else(|| Reply::bad_request("The boolean 'securityEnabledOnly' is required."))?;
         let world = self.idp.world();
         let id = collection.find(&world, key)?;
         // Graph documents the filtered form for users only.
@@ -30,7 +35,12 @@ impl Session<'_> {
         Ok(Reply::ok(self.id_list(&world.groups_of(id))))
     }
 
-    pub(super) fn check_member_groups(&self, call: &Call, collection: Collection, key: &str) -> Result<Reply, Reply> {
+    pub(super) fn check_member_groups(
+        &self,
+        call: &Call,
+        collection: Collection,
+        key: &str,
+    ) -> Result<Reply, Reply> {
         call.allow_options(&[])?;
         let asked = call.body.get("groupIds").and_then(Value::as_array);
         let asked = asked.ok_or_else(|| Reply::bad_request("The collection 'groupIds' is required."))?;
@@ -70,8 +80,8 @@ impl Session<'_> {
         call.allow_options(&[])?;
         let reference = call.body.get("@odata.id").and_then(Value::as_str);
         let member = reference.and_then(|url| url.rsplit('/').next()).and_then(|id| id.parse().ok());
-        let member: Uuid =
-            member.ok_or_else(|| Reply::bad_request("Expected '@odata.id' with the address of an object."))?;
+        let member: Uuid = member
+            .ok_or_else(|| Reply::bad_request("Expected '@odata.id' with the address of an object."))?;
         let mut world = self.idp.world();
         let group = group(&world, collection, key)?;
         match world.set_member(group, member, true) {
@@ -83,7 +93,12 @@ impl Session<'_> {
         }
     }
 
-    pub(super) fn remove_member(&self, collection: Collection, key: &str, member: &str) -> Result<Reply, Reply> {
+    pub(super) fn remove_member(
+        &self,
+        collection: Collection,
+        key: &str,
+        member: &str,
+    ) -> Result<Reply, Reply> {
         let mut world = self.idp.world();
         let group = group(&world, collection, key)?;
         let id: Uuid = member.parse().map_err(|_| Reply::not_found(member))?;
@@ -104,7 +119,11 @@ fn group(world: &World, collection: Collection, key: &str) -> Result<Uuid, Reply
 }
 
 /// Objects with the type that a mixed collection names.
-fn rendered(world: &World, tenant: Uuid, ids: impl IntoIterator<Item = Uuid>) -> Vec<(Uuid, Map<String, Value>)> {
+fn rendered(
+    world: &World,
+    tenant: Uuid,
+    ids: impl IntoIterator<Item = Uuid>,
+) -> Vec<(Uuid, Map<String, Value>)> {
     let one = |id| {
         let mut object = render(world, tenant, id)?;
         set(&mut object, "@odata.type", json!(world.object_type(id)?.odata()));

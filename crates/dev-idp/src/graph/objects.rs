@@ -71,7 +71,8 @@ impl Collection {
             (_, None) => key.parse().ok(),
             (_, Some(_)) => None,
         };
-        id.filter(|id| world.object_type(*id).is_some_and(|kind| self.holds(kind))).ok_or_else(|| Reply::not_found(key))
+        id.filter(|id| world.object_type(*id).is_some_and(|kind| self.holds(kind)))
+            .ok_or_else(|| Reply::not_found(key))
     }
 
     /// The object ids of the collection, in order.
@@ -155,7 +156,8 @@ impl Session<'_> {
         let world = self.idp.world();
         let ids = collection.ids(&world);
         let objects = ids.into_iter().filter_map(|id| Some((id, render(&world, self.idp.tenant(), id)?)));
-        let wanted = objects.filter(|(_, object)| filter.as_ref().is_none_or(|filter| filter.matches(object)));
+        let wanted =
+            objects.filter(|(_, object)| filter.as_ref().is_none_or(|filter| filter.matches(object)));
         self.page(call, collection.name(), wanted.collect())
     }
 
@@ -181,7 +183,8 @@ impl Session<'_> {
             let mut next = self.url(&format!("{path}?$skiptoken={last}&$top={size}"));
             for name in ["select", "filter"] {
                 if let Some(given) = call.option(name) {
-                    let encoded = percent_encoding::utf8_percent_encode(given, percent_encoding::NON_ALPHANUMERIC);
+                    let encoded =
+                        percent_encoding::utf8_percent_encode(given, percent_encoding::NON_ALPHANUMERIC);
                     next.push_str(&format!("&${name}={encoded}"));
                 }
             }
@@ -197,11 +200,17 @@ impl Session<'_> {
         let body = call.body.as_object().ok_or_else(|| Reply::bad_request("Expected a JSON object."))?;
         let enabled = match (body.len(), body.get("accountEnabled")) {
             (1, Some(Value::Bool(enabled))) => *enabled,
-            _ => return Err(Reply::bad_request("Only the boolean property 'accountEnabled' can be changed here.")),
+            _ => {
+                return Err(Reply::bad_request(
+                    "Only the boolean property 'accountEnabled' can be changed here.",
+                ));
+            }
         };
         let mut world = self.idp.world();
         let id = collection.find(&world, key)?;
-        world.set_enabled(id, enabled).map_err(|_| Reply::bad_request("The object has no 'accountEnabled'."))?;
+        world
+            .set_enabled(id, enabled)
+            .map_err(|_| Reply::bad_request("The object has no 'accountEnabled'."))?;
         Ok(Reply::no_content())
     }
 
