@@ -7,6 +7,9 @@ use serde_json::{Map, Value};
 
 use crate::Error;
 
+#[cfg(test)]
+mod tests;
+
 /// How far the issuer's clock and ours may be apart.
 pub(crate) const SKEW: Duration = Duration::from_secs(60);
 /// Latest date we take for a date: 9999-12-31T23:59:59Z.

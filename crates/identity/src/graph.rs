@@ -26,6 +26,10 @@ use crate::{
 const AT_ONCE: usize = 8;
 /// Pause after 429 without `Retry-After`.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
+/// Longest wait for one of those.
+const SLOT_WAIT: Duration = Duration::from_secs(5);
+/// After the gateway's own token was refused, how long it is not asked for again.
+const TOKEN_RETRY: Duration = Duration::from_secs(2);
 /// RFC 7523 section 2.2.
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -73,9 +77,16 @@ pub(crate) struct Graph {
     token_url: String,
     scope: String,
     credential: GraphCredential,
-    token: tokio::sync::Mutex<Option<Token>>,
+    token: tokio::sync::Mutex<Access>,
     paused_until: Mutex<Timestamp>,
     slots: Semaphore,
+}
+
+/// The gateway's own access to Graph.
+#[derive(Default)]
+struct Access {
+    token: Option<Token>,
+    failure: Option<(Timestamp, String)>,
 }
 
 struct Token {
@@ -129,7 +140,11 @@ impl Graph {
 
     /// Asks. An error is "not known"; its text is for operators. Cancel safe.
     pub(crate) async fn look_up(&self, subject: &Subject) -> Result<Finding, String> {
-        let _slot = self.slots.acquire().await.map_err(|_| "closed".to_owned())?;
+        // Bounded, so that with a directory that hangs even the last of many principals learns in time that nothing is known.
+        let slot = tokio::time::timeout(SLOT_WAIT, self.slots.acquire()).await;
+        let Ok(Ok(_slot)) = slot else {
+            return Err("graph is too slow: too many questions are waiting".to_owned());
+        };
         if self.clock.now() < *self.pause() {
             return Err("graph asked the gateway to wait".to_owned());
         }
@@ -153,7 +168,7 @@ impl Graph {
             (format!("servicePrincipals/{}", subject.object_id), fields)
         };
         // The three are independent; asking at once keeps opening a session at one round trip.
-        let (account, groups, actor) = tokio::try_join!(
+        let (account, groups, actor) = tokio::join!(
             self.account(format!("{object}?$select={fields}"), token),
             self.groups(&object, token),
             async {
@@ -167,12 +182,19 @@ impl Graph {
                     }
                 }
             },
-        )?;
-        Ok(match (account, actor, groups) {
-            (Account::Gone, _, _) | (_, Account::Gone, _) | (_, _, None) => Finding::Deleted,
-            (Account::Disabled, _, _) | (_, Account::Disabled, _) => Finding::Disabled,
-            (Account::Enabled, Account::Enabled, Some(groups)) => Finding::Good { groups },
-        })
+        );
+        // What one answer settles is settled, whatever became of the others.
+        match (&account, &actor, &groups) {
+            (Ok(Account::Gone), _, _) | (_, Ok(Account::Gone), _) | (_, _, Ok(None)) => {
+                return Ok(Finding::Deleted);
+            }
+            (Ok(Account::Disabled), _, _) | (_, Ok(Account::Disabled), _) => return Ok(Finding::Disabled),
+            _ => {}
+        }
+        match (account?, actor?, groups?) {
+            (Account::Enabled, Account::Enabled, Some(groups)) => Ok(Finding::Good { groups }),
+            _ => Ok(Finding::Deleted),
+        }
     }
 
     async fn account(&self, path: String, token: &Secret<String>) -> Result<Account, Failure> {
@@ -225,15 +247,23 @@ impl Graph {
                     .to_owned(),
             )),
             status @ (429 | 503) => {
-                if status == 429 || answer.retry_after.is_some() {
-                    let until = self.clock.now().plus(answer.retry_after.unwrap_or(DEFAULT_PAUSE));
-                    let mut paused = self.pause();
-                    *paused = until.max(*paused);
-                }
+                self.wait_as_told(answer);
                 Err(Failure::Other(format!("graph answered with status {status}")))
             }
             status => Err(Failure::Other(format!("graph answered with status {status}"))),
         }
+    }
+
+    /// RFC 6585 section 4: nothing is asked until the directory wants to be asked again.
+    fn wait_as_told(&self, answer: &Answer) {
+        let wait = match (answer.status, answer.retry_after) {
+            (_, Some(wait)) => wait,
+            (429, None) => DEFAULT_PAUSE,
+            _ => return,
+        };
+        let until = self.clock.now().plus(wait);
+        let mut paused = self.pause();
+        *paused = until.max(*paused);
     }
 
     fn url(&self, path: &str) -> Result<Url, String> {
@@ -245,22 +275,33 @@ impl Graph {
     }
 
     async fn forget(&self, refused: &Arc<Secret<String>>) {
-        let mut token = self.token.lock().await;
-        if token.as_ref().is_some_and(|token| Arc::ptr_eq(&token.value, refused)) {
-            *token = None;
+        let mut access = self.token.lock().await;
+        if access.token.as_ref().is_some_and(|token| Arc::ptr_eq(&token.value, refused)) {
+            access.token = None;
         }
     }
 
     /// The gateway's own token for Graph: one request at a time, kept until a fifth of its life is left.
     async fn token(&self) -> Result<Arc<Secret<String>>, String> {
-        let mut token = self.token.lock().await;
+        let mut access = self.token.lock().await;
         let now = self.clock.now();
-        if let Some(token) = token.as_ref().filter(|token| now < token.renew_at) {
+        if let Some(token) = access.token.as_ref().filter(|token| now < token.renew_at) {
             return Ok(Arc::clone(&token.value));
         }
-        let (value, life) = self.request_token().await?;
-        let fresh = Token { value: Arc::new(value), renew_at: now.plus(life.mul_f64(0.8)) };
-        Ok(Arc::clone(&token.insert(fresh).value))
+        if let Some((_, detail)) = access.failure.as_ref().filter(|(at, _)| now.since(*at) < TOKEN_RETRY) {
+            return Err(detail.clone());
+        }
+        match self.request_token().await {
+            Ok((value, life)) => {
+                access.failure = None;
+                let fresh = Token { value: Arc::new(value), renew_at: now.plus(life.mul_f64(0.8)) };
+                Ok(Arc::clone(&access.token.insert(fresh).value))
+            }
+            Err(detail) => {
+                access.failure = Some((self.clock.now(), detail.clone()));
+                Err(detail)
+            }
+        }
     }
 
     async fn request_token(&self) -> Result<(Secret<String>, Duration), String> {
@@ -283,6 +324,7 @@ impl Graph {
             self.http.post_form(&url, &form).await.map_err(|error| format!("token endpoint: {error}"))?;
         let body = json::object(&answer.body).unwrap_or_default();
         if answer.status != 200 {
+            self.wait_as_told(&answer);
             // `invalid_client` and the like (RFC 6749 section 5.2) tells an operator what to repair; nothing else is repeated.
             let code = body.get("error").and_then(Value::as_str).unwrap_or_default();
             let plain =

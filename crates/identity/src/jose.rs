@@ -122,11 +122,6 @@ impl Header {
             Some(Value::String(typ)) => Some(normal_type(typ)),
             Some(_) => return Err(Error::Malformed { what: "`typ` is not a string" }),
         };
-        match map.get("cty") {
-            None => {}
-            // A nested token (RFC 7519 section 5.2) is a token inside a token; only the outer would be looked at.
-            Some(_) => return Err(Error::Header { what: "`cty` is not supported" }),
-        }
         Ok(Self { algorithm, kid, typ })
     }
 }

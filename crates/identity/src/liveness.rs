@@ -3,7 +3,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -41,6 +44,8 @@ pub(crate) struct Liveness {
     grace: Duration,
     clock: Arc<dyn Clock>,
     entries: Mutex<HashMap<Subject, Arc<Entry>>>,
+    /// Whether the last question failed: the log says it when that changes, not for each principal.
+    failing: AtomicBool,
 }
 
 #[derive(Default)]
@@ -56,14 +61,14 @@ struct State {
     last: Option<(Timestamp, Finding)>,
     /// The last failure after that.
     failure: Option<(Timestamp, String)>,
-    /// Since when nothing is known: the last finding, else the first failure.
+    /// Since when an answer has been missing: when the next one was due, at the latest when it first failed to come.
     silent_since: Option<Timestamp>,
     used_at: Timestamp,
 }
 
 impl Liveness {
     pub(crate) fn new(graph: Graph, interval: Duration, grace: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self { graph, interval, grace, clock, entries: Mutex::default() }
+        Self { graph, interval, grace, clock, entries: Mutex::default(), failing: AtomicBool::new(false) }
     }
 
     /// For a new session: at most as old as the poll interval, and never older than 30 s.
@@ -80,12 +85,14 @@ impl Liveness {
     /// When to ask again about a live session's principal.
     pub(crate) fn next_poll(&self, subject: &Subject) -> Timestamp {
         let entry = self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(subject).cloned();
-        let last = entry.and_then(|entry| {
-            let state = entry.state();
-            let asked = state.last.as_ref().map(|(at, _)| *at);
-            asked.max(state.failure.as_ref().map(|(at, _)| *at))
-        });
-        last.unwrap_or_else(|| self.clock.now()).plus(self.interval)
+        let Some(entry) = entry else { return self.clock.now() };
+        let state = entry.state();
+        match (&state.failure, &state.last) {
+            // Often enough to notice the end of the grace, however long the interval is.
+            (Some((at, _)), _) => at.plus(self.interval.min((self.grace / 4).max(FAILURE_PAUSE))),
+            (None, Some((at, _))) => at.plus(self.interval),
+            (None, None) => self.clock.now(),
+        }
     }
 
     /// Cancel safe: a question that is dropped is asked again by the next.
@@ -105,6 +112,9 @@ impl Liveness {
             Ok(finding) => {
                 metrics::counter!("portcullis_identity_directory_total", "outcome" => label(&finding))
                     .increment(1);
+                if self.failing.swap(false, Ordering::Relaxed) {
+                    tracing::info!("the directory answers again");
+                }
                 state.last = Some((asked_at, finding.clone()));
                 state.failure = None;
                 state.silent_since = None;
@@ -112,8 +122,11 @@ impl Liveness {
             }
             Err(detail) => {
                 metrics::counter!("portcullis_identity_directory_total", "outcome" => "failed").increment(1);
-                tracing::warn!(%detail, "cannot ask the directory about a principal");
-                let since = state.last.as_ref().map_or(asked_at, |(at, _)| *at);
+                if !self.failing.swap(true, Ordering::Relaxed) {
+                    tracing::warn!(%detail, "cannot ask the directory about principals");
+                }
+                let due = state.last.as_ref().map(|(at, _)| at.plus(self.interval));
+                let since = due.map_or(asked_at, |due| due.min(asked_at));
                 state.silent_since.get_or_insert(since);
                 state.failure = Some((self.clock.now(), detail.clone()));
                 self.silent(&state, detail)

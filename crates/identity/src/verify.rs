@@ -14,9 +14,6 @@ use crate::{
     oidc,
 };
 
-#[cfg(test)]
-pub(crate) mod tests;
-
 /// What a verified token said. The groups are still a claim: the directory may know better.
 #[derive(Debug)]
 pub(crate) struct Verified {

@@ -173,6 +173,8 @@ impl KeySource {
         let fetched = self.read().await;
         let now = self.clock.now();
         let mut state = self.lock();
+        // Counted from its end: whoever waited for a slow failure gets that failure, not a turn of his own.
+        state.attempted_at = Some(now);
         match fetched {
             Ok((set, cloud)) => {
                 let unchanged = state.keys.as_ref().filter(|keys| keys.set == set && keys.cloud == cloud);
