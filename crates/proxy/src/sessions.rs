@@ -20,7 +20,6 @@ use std::{
 };
 
 use portcullis_core::{Clock, EndReason, SessionFacts, SessionId, Timestamp};
-use portcullis_policy::SessionRules;
 use tokio::sync::Notify;
 
 use crate::metrics;
@@ -31,9 +30,9 @@ mod deadlines;
 pub use control::{Activity, SessionControl, Traffic};
 use deadlines::Deadlines;
 
-/// The live sessions. `R` is what a session's relay consults per operation: the policy's session rules.
+/// The live sessions. `R` is what a session's relay consults per operation: what is in force for it.
 #[derive(Debug)]
-pub struct Sessions<R: Send + Sync + 'static = SessionRules> {
+pub struct Sessions<R: Send + Sync + 'static> {
     shared: Arc<Shared<R>>,
 }
 
@@ -69,7 +68,7 @@ pub struct LiveSession {
 /// A session's place in the registry. Dropping it takes the session out, however its task ended.
 #[must_use = "dropping the handle takes the session out of the registry"]
 #[derive(Debug)]
-pub struct SessionHandle<R: Send + Sync + 'static = SessionRules> {
+pub struct SessionHandle<R: Send + Sync + 'static> {
     shared: Arc<Shared<R>>,
     control: Arc<SessionControl<R>>,
 }

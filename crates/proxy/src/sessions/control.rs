@@ -14,7 +14,6 @@ use std::{
 use arc_swap::{ArcSwap, Guard};
 use atomic_waker::AtomicWaker;
 use portcullis_core::{EndReason, SessionFacts, Timestamp};
-use portcullis_policy::SessionRules;
 
 use super::LiveSession;
 
@@ -50,7 +49,7 @@ impl Traffic {
 
 /// One live session, shared between its one task and whoever may end it. All methods are lock free.
 #[derive(Debug)]
-pub struct SessionControl<R = SessionRules> {
+pub struct SessionControl<R> {
     facts: Arc<SessionFacts>,
     rules: ArcSwap<R>,
     ended: OnceLock<EndReason>,

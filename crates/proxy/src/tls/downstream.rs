@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    future::Future,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -186,26 +185,24 @@ impl DownstreamTls {
 
     /// Looks at the files every `interval`, for as long as it is polled. Failures are logged; an unreadable file is
     /// logged when it starts to be unreadable. Cancel safe.
-    pub fn watch(self: Arc<Self>, interval: Duration) -> impl Future<Output = ()> + Send {
-        async move {
-            let mut unreadable = false;
-            loop {
-                tokio::time::sleep(interval).await;
-                let this = Arc::clone(&self);
-                let Ok(outcome) = tokio::task::spawn_blocking(move || this.reload()).await else { continue };
-                match outcome {
-                    Ok(Reloaded::Unchanged) => unreadable = false,
-                    Ok(Reloaded::Replaced(fingerprint)) => {
-                        unreadable = false;
-                        tracing::info!(%fingerprint, "certificate replaced");
-                    }
-                    Err(error @ TlsError::File { .. }) if unreadable => {
-                        tracing::debug!(%error, "certificate still unreadable");
-                    }
-                    Err(error) => {
-                        unreadable = matches!(error, TlsError::File { .. });
-                        tracing::error!(%error, "the certificate on disk cannot be used: the one in use stays");
-                    }
+    pub async fn watch(self: Arc<Self>, interval: Duration) {
+        let mut unreadable = false;
+        loop {
+            tokio::time::sleep(interval).await;
+            let this = Arc::clone(&self);
+            let Ok(outcome) = tokio::task::spawn_blocking(move || this.reload()).await else { continue };
+            match outcome {
+                Ok(Reloaded::Unchanged) => unreadable = false,
+                Ok(Reloaded::Replaced(fingerprint)) => {
+                    unreadable = false;
+                    tracing::info!(%fingerprint, "certificate replaced");
+                }
+                Err(error @ TlsError::File { .. }) if unreadable => {
+                    tracing::debug!(%error, "certificate still unreadable");
+                }
+                Err(error) => {
+                    unreadable = matches!(error, TlsError::File { .. });
+                    tracing::error!(%error, "the certificate on disk cannot be used: the one in use stays");
                 }
             }
         }

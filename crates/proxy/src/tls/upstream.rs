@@ -58,11 +58,18 @@ impl Verify {
 /// sessions resume.
 #[derive(Debug, Default)]
 pub struct UpstreamTlsConfigs {
-    cached: Mutex<HashMap<(Verify, Option<PathBuf>, Vec<Vec<u8>>), Cached>>,
+    cached: Mutex<HashMap<Key, Cached>>,
     platform: OnceLock<Arc<RootCertStore>>,
 }
 
-#[derive(Clone, Debug)]
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Key {
+    verify: Verify,
+    ca: Option<PathBuf>,
+    protocols: Vec<Vec<u8>>,
+}
+
+#[derive(Debug)]
 struct Cached {
     stamp: Option<Stamp>,
     config: Arc<ClientConfig>,
@@ -95,8 +102,11 @@ impl UpstreamTlsConfigs {
     ) -> Result<Arc<ClientConfig>, TlsError> {
         let ca = if verify == Verify::Nothing { None } else { ca };
         let stamp = ca.map(Stamp::of).transpose()?;
-        let key =
-            (verify, ca.map(Path::to_owned), protocols.iter().map(|protocol| protocol.to_vec()).collect());
+        let key = Key {
+            verify,
+            ca: ca.map(Path::to_owned),
+            protocols: protocols.iter().map(|protocol| protocol.to_vec()).collect(),
+        };
         {
             let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(found) = cached.get(&key).filter(|found| found.stamp == stamp) {
