@@ -1,6 +1,7 @@
 //! What one text means before any catalog is asked: statements, and every name each of them uses.
 
 use std::{
+    collections::BTreeSet,
     ops::Range,
     sync::{
         Arc,
@@ -53,21 +54,28 @@ impl Analysis {
     /// Whether resolution asks the session (`EXECUTE`, `FETCH`, …): then it must not be cached.
     pub fn asks_session(&self) -> bool {
         self.shape.statements.iter().any(|statement| {
-            matches!(
-                statement.effect,
-                Some(SessionEffect::Execute { .. } | SessionEffect::Fetch { .. } | SessionEffect::CurrentOf { .. })
-            )
+            matches!(statement.effect, Some(SessionEffect::Execute { .. } | SessionEffect::Fetch { .. }))
         })
     }
 
     /// One operation per statement, in order: every (verb, resource) pair under every search path that may be in force.
     /// Nothing the catalog does not know is left out: see [`crate::names::UNRESOLVED_SCHEMA`].
-    pub fn resolve(&self, catalog: &dyn Catalog, paths: &SearchPaths, session: &dyn SessionState) -> Vec<Operation> {
+    pub fn resolve(
+        &self,
+        catalog: &dyn Catalog,
+        paths: &SearchPaths,
+        session: &dyn SessionState,
+    ) -> Vec<Operation> {
         self.resolve_fully(catalog, paths, session).into_iter().map(|resolved| resolved.operation).collect()
     }
 
     /// As [`Analysis::resolve`], with what else the session must know of each statement.
-    pub fn resolve_fully(&self, catalog: &dyn Catalog, paths: &SearchPaths, session: &dyn SessionState) -> Vec<Resolved> {
+    pub fn resolve_fully(
+        &self,
+        catalog: &dyn Catalog,
+        paths: &SearchPaths,
+        session: &dyn SessionState,
+    ) -> Vec<Resolved> {
         resolve::resolve(self, catalog, paths, session)
     }
 }
@@ -147,12 +155,14 @@ pub(crate) struct Uses {
     pub(crate) functions: Vec<FunctionUse>,
     pub(crate) operators: Vec<Name>,
     pub(crate) types: Vec<Name>,
+    /// Objects of other sorts that stand in schemas (functions, types, …) and are made, changed or dropped: verb admin.
+    pub(crate) objects: Vec<(Name, Lookup)>,
     /// Pairs that need no catalog: `admin` on `server/role/x`, `write` on `channel/x`.
     pub(crate) fixed: Vec<(Verb, String)>,
 }
 
 /// How a relation's name is looked up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Lookup {
     /// Along the search path.
     Existing,
@@ -169,13 +179,13 @@ pub(crate) struct RelationUse {
     pub(crate) name: Name,
     pub(crate) lookup: Lookup,
     /// Columns named for certain, `*` for all.
-    pub(crate) columns: Vec<Box<str>>,
-    /// Columns named without saying of which relation.
-    pub(crate) loose_columns: Vec<Box<str>>,
+    pub(crate) columns: BTreeSet<Box<str>>,
+    /// Columns named without saying of which of a query's relations, one set per query level the relation stands in.
+    pub(crate) loose_columns: Vec<Arc<BTreeSet<Box<str>>>>,
 }
 
 /// A call.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FunctionUse {
     pub(crate) name: Name,
     pub(crate) args: ArgumentCount,
@@ -185,7 +195,7 @@ pub(crate) struct FunctionUse {
 }
 
 /// How many arguments a call has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum ArgumentCount {
     Exactly(usize),
     /// `VARIADIC array`: any number.
@@ -193,7 +203,7 @@ pub(crate) enum ArgumentCount {
 }
 
 /// How a call is written.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum CallForm {
     /// `f(x)`.
     Call,

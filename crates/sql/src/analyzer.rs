@@ -88,7 +88,9 @@ impl Analyzer {
         }
         let analysis = Arc::new(self.analyze_fresh(text)?);
         match key {
-            Some(key) if !analysis.shape.literal_sensitive => self.normalised.insert(key, Arc::clone(&analysis)),
+            Some(key) if !analysis.shape.literal_sensitive => {
+                self.normalised.insert(key, Arc::clone(&analysis))
+            }
             _ => {}
         }
         self.exact.insert(text, Arc::clone(&analysis));

@@ -186,9 +186,10 @@ pub struct Function {
 }
 
 impl Function {
-    /// Whether the server was born with it: in `pg_catalog` and made by `initdb`.
+    /// Whether the server was born with it: made by `initdb` in `pg_catalog` or `information_schema`.
     pub fn is_built_in(&self) -> bool {
-        self.oid < FIRST_NORMAL_OID && &*self.schema == "pg_catalog"
+        let born = matches!(&*self.schema, "pg_catalog" | "information_schema");
+        self.oid < FIRST_NORMAL_OID && born
     }
 
     /// Whether a call with so many arguments can mean it.
@@ -221,7 +222,7 @@ pub struct Type {
 
 /// What resolution asks about one database.
 pub trait Catalog {
-    /// Whether the schema exists.
+    /// Whether the schema exists and the session may use it: the server skips the others on the search path.
     fn has_schema(&self, schema: &str) -> bool;
     /// The relation of that name.
     fn relation(&self, schema: &str, name: &str) -> Option<&Relation>;

@@ -19,6 +19,9 @@ pub mod analyzer;
 mod cache;
 pub mod catalog;
 pub mod error;
+mod functions;
+pub mod fuzz;
+pub mod harmless;
 pub mod names;
 mod normalise;
 mod parse;
@@ -27,12 +30,14 @@ pub mod resolve;
 pub mod search_path;
 pub mod session_state;
 pub mod settings;
+mod tree;
+mod walk;
 
 pub use analysis::{Analysis, Statement};
 pub use analyzer::{Analyzer, AnalyzerConfig, AnalyzerCounts};
 pub use catalog::{
-    Catalog, CatalogSnapshot, Function, FunctionKind, FunctionLanguage, Operator, Reached, Relation, RelationKind, Type,
-    Volatility,
+    Catalog, CatalogSnapshot, Function, FunctionKind, FunctionLanguage, Operator, Reached, Relation,
+    RelationKind, Type, Volatility,
 };
 pub use error::AnalysisError;
 pub use names::{UNRESOLVED_SCHEMA, resource_name};

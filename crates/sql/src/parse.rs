@@ -1,12 +1,62 @@
-//! Text -> statements.
+//! Text -> tree -> statements. Runs on the pool's threads only.
 
 use std::sync::Arc;
 
-use crate::{Analysis, AnalysisError, analysis::Shape};
+use crate::{
+    Analysis, AnalysisError,
+    analysis::{Shape, Statement},
+    tree::{self, Value},
+    walk::Walker,
+};
+
+/// Statement kinds whose analysis can be shared between texts that differ in literals.
+const SHAREABLE: [&str; 5] = ["SelectStmt", "InsertStmt", "UpdateStmt", "DeleteStmt", "MergeStmt"];
 
 pub(crate) fn analyze(text: Arc<str>) -> Result<Analysis, AnalysisError> {
-    pg_query::parse(&text, pg_query::ParserOptions::DEFAULT).map_err(|e| AnalysisError::Syntax { message: e.to_string() })?;
-    Err::<Analysis, _>(AnalysisError::Internal("not judged yet")).or_else(|e: AnalysisError| {
-        if text.is_empty() { Ok(Analysis { text, shape: Arc::new(Shape::new(Vec::new(), true)) }) } else { Err(e) }
-    })
+    let parsed = pg_query::parse(&text, pg_query::ParserOptions::DEFAULT).map_err(refusal)?;
+    let raw = &parsed.protobuf.stmts;
+    let mut statements = Vec::with_capacity(raw.len());
+    let mut literal_sensitive = raw.len() != 1;
+    for one in raw {
+        let Some(stmt) = &one.stmt else { continue };
+        let tree = tree::tree_of(stmt.as_ref()).map_err(|_| AnalysisError::TooDeep)?;
+        let Value::Node(node) = tree else {
+            return Err(AnalysisError::Internal("the parser gave a statement without a node"));
+        };
+        let mut walker = Walker::new(&text);
+        walker.statement(&node);
+        literal_sensitive |= walker.is_literal_sensitive() || !SHAREABLE.contains(&node.kind);
+        let range =
+            if raw.len() == 1 { None } else { Some(range_of(&text, one.stmt_location, one.stmt_len)) };
+        statements.push(Statement { range, ..walker.finish() });
+    }
+    Ok(Analysis { text, shape: Arc::new(Shape::new(statements, literal_sensitive)) })
+}
+
+/// The bytes of one statement: a length of zero means to the end (`RawStmt`, `parsenodes.h`). White space and comments before
+/// it belong to it: an operation's text is what the server reads for it.
+fn range_of(text: &str, location: i32, length: i32) -> std::ops::Range<usize> {
+    let start = usize::try_from(location).unwrap_or(0).min(text.len());
+    let length = usize::try_from(length).unwrap_or(0);
+    let end = if length == 0 { text.len() } else { start.saturating_add(length).min(text.len()) };
+    let slice = text.get(start..end).unwrap_or("");
+    let lead = slice.len() - slice.trim_start().len();
+    let trail = slice.len() - slice.trim_end().len();
+    start + lead..end - trail.min(end.saturating_sub(start + lead))
+}
+
+fn refusal(error: pg_query::Error) -> AnalysisError {
+    match error {
+        pg_query::Error::Conversion(_) => AnalysisError::Nul,
+        pg_query::Error::Decode(_) => AnalysisError::TooDeep,
+        pg_query::Error::Parse(message) => {
+            let deep = ["stack depth limit exceeded", "nested too deeply", "memory exhausted"];
+            if deep.iter().any(|sign| message.contains(sign)) {
+                AnalysisError::TooDeep
+            } else {
+                AnalysisError::Syntax { message }
+            }
+        }
+        _ => AnalysisError::Internal("the parser failed"),
+    }
 }

@@ -44,7 +44,9 @@ impl Pool {
 
     pub(crate) fn analyze(&self, text: Arc<str>) -> Result<Analysis, AnalysisError> {
         let (reply, answer) = sync_channel(1);
-        self.jobs.send(Job { text, reply }).map_err(|_| AnalysisError::Internal("no analysis thread is left"))?;
+        self.jobs
+            .send(Job { text, reply })
+            .map_err(|_| AnalysisError::Internal("no analysis thread is left"))?;
         answer.recv().unwrap_or(Err(AnalysisError::Internal("the analysis thread failed")))
     }
 }

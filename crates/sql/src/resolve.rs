@@ -1,31 +1,585 @@
 //! Names -> resources, under every search path that may be in force.
 
-use portcullis_core::{Operation, operation::Classified};
+use std::{
+    borrow::Cow,
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
-use crate::{Analysis, Catalog, SearchPaths, SessionState};
+use portcullis_core::{Operation, Resource, ResourceRef, StatementKind, Verb, operation::Classified};
+
+use crate::{
+    Analysis, Catalog, Function, Relation, RelationKind, SearchPath, SearchPaths, SessionEffect,
+    SessionState, Statement,
+    analysis::{ArgumentCount, CallForm, FunctionUse, Lookup, RelationUse},
+    functions::{self, BuiltIn},
+    harmless,
+    names::{Name, part, resource_name, unresolved_name},
+    settings::{self, SettingVerdict},
+};
+
+/// How deep `EXECUTE` of a prepared `EXPLAIN EXECUTE` and the like is followed.
+const MAX_NESTING: usize = 8;
+
+/// More relations than this in one statement: columns named without a relation are `*` of each.
+const MAX_RELATIONS_FOR_LOOSE_COLUMNS: usize = 64;
 
 /// One statement's operation and what else the session must know of it.
 #[derive(Clone, Debug)]
 pub struct Resolved {
     /// The operation.
     pub operation: Operation,
-    /// Code the gateway cannot see runs (`DO`, `CALL`, a function of users that is not immutable): afterwards settings,
+    /// Code the gateway cannot see runs (`DO`, `CALL`, a function of users that may change something): afterwards settings,
     /// the search path among them, may be other than tracked.
     pub opaque: bool,
 }
 
 pub(crate) fn resolve(
     analysis: &Analysis,
-    _catalog: &dyn Catalog,
-    _paths: &SearchPaths,
-    _session: &dyn SessionState,
+    catalog: &dyn Catalog,
+    paths: &SearchPaths,
+    session: &dyn SessionState,
 ) -> Vec<Resolved> {
-    let operation = |statement| Operation {
-        kinds: analysis.statements().iter().flat_map(|s| s.kinds.clone()).collect(),
-        resources: Vec::new(),
-        text: analysis.statement_text(statement).into(),
-        lacks: Vec::new(),
-        classified: Classified::Not("nothing is resolved yet".to_owned()),
-    };
-    analysis.statements().iter().map(|statement| Resolved { operation: operation(statement), opaque: true }).collect()
+    let mut paths = Cow::Borrowed(paths);
+    let mut made = Vec::new();
+    let mut all = Vec::with_capacity(analysis.statements().len());
+    for statement in analysis.statements() {
+        let mut resolver = Resolver::new(catalog, &paths, session, &made);
+        resolver.statement(statement, 0);
+        let resolved = resolver.finish(analysis, statement);
+        // What this statement changes holds, perhaps, for those after it in the same text.
+        if statement.settings.iter().any(|change| change.concerns("search_path")) {
+            for change in &statement.settings {
+                paths.to_mut().apply(change);
+            }
+        }
+        if resolved.opaque && analysis.statements().len() > 1 {
+            paths.to_mut().add_unknown();
+        }
+        if let Some(effect) = &statement.effect {
+            made.push(effect);
+        }
+        all.push(resolved);
+    }
+    all
+}
+
+/// Pairs under construction: columns of the same pair are merged.
+type Pairs = BTreeMap<(Verb, String, Option<String>), BTreeSet<Box<str>>>;
+
+struct Resolver<'a> {
+    catalog: &'a dyn Catalog,
+    paths: &'a SearchPaths,
+    session: &'a dyn SessionState,
+    /// What earlier statements of the same text made.
+    made: &'a [&'a SessionEffect],
+    pairs: Pairs,
+    kinds: Vec<StatementKind>,
+    lacks_where: bool,
+    unclassified: Option<String>,
+    opaque: bool,
+    explain_only: bool,
+}
+
+impl<'a> Resolver<'a> {
+    fn new(
+        catalog: &'a dyn Catalog,
+        paths: &'a SearchPaths,
+        session: &'a dyn SessionState,
+        made: &'a [&'a SessionEffect],
+    ) -> Self {
+        Self {
+            catalog,
+            paths,
+            session,
+            made,
+            pairs: Pairs::new(),
+            kinds: Vec::new(),
+            lacks_where: false,
+            unclassified: None,
+            opaque: false,
+            explain_only: false,
+        }
+    }
+
+    fn finish(self, analysis: &Analysis, statement: &Statement) -> Resolved {
+        let pair =
+            |((verb, resource, through), columns): ((Verb, String, Option<String>), BTreeSet<Box<str>>)| {
+                let columns = if columns.contains("*") {
+                    vec!["*".to_owned()]
+                } else {
+                    columns.into_iter().map(String::from).collect()
+                };
+                ResourceRef { verb, resource: resource.into(), columns, through: through.map(Resource::from) }
+            };
+        let text = match &statement.range {
+            None => Arc::clone(&analysis.text),
+            Some(_) => analysis.statement_text(statement).into(),
+        };
+        let operation = Operation {
+            kinds: self.kinds,
+            resources: self.pairs.into_iter().map(pair).collect(),
+            text,
+            lacks: if self.lacks_where { vec![Cow::Borrowed("where")] } else { Vec::new() },
+            classified: self.unclassified.map_or(Classified::Completely, Classified::Not),
+        };
+        Resolved { operation, opaque: self.opaque }
+    }
+
+    fn pair(&mut self, verb: Verb, resource: String) -> &mut BTreeSet<Box<str>> {
+        let verb = if self.explain_only && verb == Verb::Write { Verb::Read } else { verb };
+        self.pairs.entry((verb, resource, None)).or_default()
+    }
+
+    fn through(&mut self, verb: Verb, resource: String, view: &str) {
+        self.pairs.entry((verb, resource, Some(view.to_owned()))).or_default();
+    }
+
+    fn refuse(&mut self, why: impl Into<String>) {
+        self.unclassified.get_or_insert_with(|| why.into());
+    }
+
+    fn statement(&mut self, statement: &Statement, depth: usize) {
+        let explains = self.explain_only;
+        self.explain_only |= statement.explain_only;
+        for kind in &statement.kinds {
+            if !self.kinds.contains(kind) {
+                self.kinds.push(kind.clone());
+            }
+        }
+        self.lacks_where |= statement.lacks_where;
+        self.opaque |= statement.opaque;
+        if let Some(why) = &statement.unclassified {
+            self.refuse(why.clone());
+        }
+        for (verb, resource) in &statement.uses.fixed {
+            self.pair(*verb, resource.clone());
+        }
+        self.settings(statement);
+        self.names(statement);
+        self.remembered(statement, depth);
+        self.explain_only = explains;
+    }
+
+    fn settings(&mut self, statement: &Statement) {
+        for change in &statement.settings {
+            match settings::judge(change) {
+                SettingVerdict::Harmless => {}
+                SettingVerdict::Identity if &*change.name == "role" => {
+                    self.pair(Verb::Admin, "session/role".to_owned());
+                }
+                SettingVerdict::Identity => {
+                    self.pair(Verb::Admin, "session/authorization".to_owned());
+                }
+                SettingVerdict::Admin => {
+                    self.pair(Verb::Admin, setting_resource(&change.name));
+                }
+                SettingVerdict::Never(why) => {
+                    self.pair(Verb::Admin, setting_resource(&change.name));
+                    self.refuse(format!("the setting `{}` must not be changed: {why}", change.name));
+                }
+            }
+        }
+    }
+
+    fn names(&mut self, statement: &Statement) {
+        let uses = &statement.uses;
+        if self.paths.is_unknown() && needs_path(statement) {
+            self.refuse("the search path is not known, so names without a schema mean nobody knows what");
+        }
+        let many = uses.relations.len() > MAX_RELATIONS_FOR_LOOSE_COLUMNS;
+        for relation in &uses.relations {
+            self.relation(relation, many);
+        }
+        for (name, lookup) in &uses.objects {
+            self.object(name, *lookup);
+        }
+        for function in &uses.functions {
+            self.function(function);
+        }
+        for operator in &uses.operators {
+            let catalog = self.catalog;
+            for schema in self.schemas_for(operator) {
+                for found in catalog.operators(&schema, &operator.name) {
+                    self.calls(&found.calls, None);
+                }
+            }
+        }
+        for name in &uses.types {
+            let catalog = self.catalog;
+            for schema in self.schemas_for(name) {
+                if let Some(found) = catalog.type_named(&schema, &name.name) {
+                    self.calls(&found.calls, None);
+                }
+            }
+        }
+    }
+
+    /// What `EXECUTE` and `FETCH` run, from this text or from the session.
+    fn remembered(&mut self, statement: &Statement, depth: usize) {
+        let (found, what, name) = match &statement.effect {
+            Some(SessionEffect::Execute { name }) => {
+                let here = self.made.iter().filter_map(|effect| match effect {
+                    SessionEffect::Prepare { name: made, inner } if made == name => Some(Arc::clone(inner)),
+                    _ => None,
+                });
+                let mut found: Vec<_> = here.collect();
+                found.extend(self.session.prepared(name));
+                (found, "prepared statement", name)
+            }
+            Some(SessionEffect::Fetch { name }) => {
+                let here = self.made.iter().filter_map(|effect| match effect {
+                    SessionEffect::Declare { name: made, inner, .. } if made == name => {
+                        Some(Arc::clone(inner))
+                    }
+                    _ => None,
+                });
+                let mut found: Vec<_> = here.collect();
+                found.extend(self.session.cursor(name));
+                (found, "cursor", name)
+            }
+            _ => return,
+        };
+        if found.is_empty() {
+            return self.refuse(format!("no {what} called `{name}` is known"));
+        }
+        if depth >= MAX_NESTING {
+            return self.refuse("prepared statements are nested too deeply");
+        }
+        for analysis in found {
+            for inner in analysis.statements() {
+                self.statement(inner, depth + 1);
+            }
+        }
+    }
+
+    // ---- relations -------------------------------------------------------------------------------------------------
+
+    fn relation(&mut self, used: &RelationUse, many: bool) {
+        let catalog = self.catalog;
+        let Name { schema, name } = &used.name;
+        if used.lookup == Lookup::Temporary {
+            self.add(used, "pg_temp", name, None, many);
+            return;
+        }
+        if let Some(schema) = schema {
+            self.add(used, schema, name, catalog.relation(schema, name), many);
+            return;
+        }
+        if self.paths.is_unknown() {
+            self.unresolved(used);
+        }
+        let paths = self.paths;
+        for path in paths.candidates() {
+            if used.lookup == Lookup::Created {
+                match creation_schema(path, catalog) {
+                    Some(schema) => self.add(used, schema, name, catalog.relation(schema, name), many),
+                    None => self.unresolved(used),
+                }
+                continue;
+            }
+            let mut found = false;
+            for schema in path.effective() {
+                if schema == "pg_temp" {
+                    // It may be there, and may be gone by the time: both are asked for.
+                    if self.may_be_temporary(name) {
+                        self.add(used, "pg_temp", name, None, many);
+                    }
+                    continue;
+                }
+                let relation = if catalog.has_schema(schema) { catalog.relation(schema, name) } else { None };
+                if relation.is_some() || harmless_here(schema, name) {
+                    self.add(used, schema, name, relation, many);
+                    found = true;
+                    break;
+                }
+            }
+            if !found {
+                self.unresolved(used);
+            }
+        }
+    }
+
+    fn may_be_temporary(&self, name: &str) -> bool {
+        let here = |effect: &&SessionEffect| matches!(effect, SessionEffect::CreateTemporary { name: made } if &**made == name);
+        self.made.iter().any(here) || self.session.may_be_temporary(name)
+    }
+
+    fn unresolved(&mut self, used: &RelationUse) {
+        let columns =
+            used.columns.iter().chain(used.loose_columns.iter().flat_map(|loose| loose.iter())).cloned();
+        let columns: Vec<_> = columns.collect();
+        self.pair(used.verb, unresolved_name(&used.name.name)).extend(columns);
+    }
+
+    fn add(&mut self, used: &RelationUse, schema: &str, name: &str, known: Option<&Relation>, many: bool) {
+        if used.verb == Verb::Read && harmless::is_harmless(schema, name) {
+            return;
+        }
+        let resource = resource_name(schema, name);
+        let mut columns: Vec<Box<str>> = used.columns.iter().cloned().collect();
+        if many && !used.loose_columns.is_empty() {
+            columns.push("*".into());
+        } else {
+            for column in used.loose_columns.iter().flat_map(|loose| loose.iter()) {
+                let exists =
+                    |relation: &Relation| relation.columns.is_empty() || relation.columns.contains(column);
+                if &**column == "*" || known.is_none_or(exists) {
+                    columns.push(column.clone());
+                }
+            }
+        }
+        self.pair(used.verb, resource.clone()).extend(columns);
+        let Some(relation) = known else { return };
+        let writes = used.verb == Verb::Write && relation.kind == RelationKind::View;
+        for reached in &relation.reaches {
+            let inner = resource_name(&reached.schema, &reached.name);
+            if writes && reached.verb == Verb::Read {
+                self.through(Verb::Write, inner.clone(), &resource);
+            }
+            self.through(reached.verb, inner, &resource);
+        }
+        self.calls(&relation.calls, Some(&resource));
+    }
+
+    /// An object named like a relation, of a sort the catalog may not hold: the schema it is found in, or every one it can be in.
+    fn object(&mut self, name: &Name, lookup: Lookup) {
+        let catalog = self.catalog;
+        if let Some(schema) = &name.schema {
+            self.pair(Verb::Admin, resource_name(schema, &name.name));
+            return;
+        }
+        if self.paths.is_unknown() {
+            self.pair(Verb::Admin, unresolved_name(&name.name));
+        }
+        let paths = self.paths;
+        for path in paths.candidates() {
+            let created = || creation_schema(path, catalog);
+            let holds = |schema: &&str| {
+                catalog.has_schema(schema)
+                    && (catalog.relation(schema, &name.name).is_some()
+                        || !catalog.functions(schema, &name.name).is_empty()
+                        || !catalog.operators(schema, &name.name).is_empty()
+                        || catalog.type_named(schema, &name.name).is_some())
+            };
+            let schemas: Vec<&str> = match lookup {
+                Lookup::Existing => path.effective().filter(holds).collect(),
+                Lookup::Created | Lookup::Temporary => created().into_iter().collect(),
+            };
+            if schemas.is_empty() {
+                self.pair(Verb::Admin, unresolved_name(&name.name));
+            }
+            for schema in schemas {
+                self.pair(Verb::Admin, resource_name(schema, &name.name));
+            }
+        }
+    }
+
+    // ---- functions -------------------------------------------------------------------------------------------------
+
+    /// Every schema a function, operator or type of that name can be found in. Overloads in different schemas compete by
+    /// argument types, which are not known here, so it is not only the first.
+    fn schemas_for(&self, name: &Name) -> Vec<String> {
+        if let Some(schema) = &name.schema {
+            return vec![schema.to_string()];
+        }
+        let mut schemas: Vec<String> = Vec::new();
+        for path in self.paths.candidates() {
+            for schema in path.effective() {
+                if self.catalog.has_schema(schema) && !schemas.iter().any(|known| known == schema) {
+                    schemas.push(schema.to_owned());
+                }
+            }
+        }
+        schemas
+    }
+
+    fn function(&mut self, used: &FunctionUse) {
+        if let CallForm::Attribute(Some(owner)) = &used.form
+            && self.is_column(owner, &used.name.name)
+        {
+            return;
+        }
+        let catalog = self.catalog;
+        let name = &*used.name.name;
+        let mut found = false;
+        for schema in self.schemas_for(&used.name) {
+            for function in catalog.functions(&schema, name) {
+                let fits = match used.args {
+                    ArgumentCount::Exactly(count) => function.takes(count),
+                    ArgumentCount::Any => true,
+                };
+                if fits {
+                    found = true;
+                    self.called(function, Some(used), None);
+                }
+            }
+        }
+        let attribute = matches!(used.form, CallForm::Attribute(_));
+        if found {
+            if used.form == CallForm::Procedure {
+                self.opaque = true;
+            }
+            return;
+        }
+        if let Some(what) = functions::listed(name).filter(|_| used.name.may_be_builtin()) {
+            return self.built_in(what, name, Some(used));
+        }
+        let is_cast = used.args == ArgumentCount::Exactly(1)
+            && (used.name.may_be_builtin() && functions::is_builtin_type(name)
+                || self.is_known_type(&used.name));
+        if attribute || is_cast {
+            return;
+        }
+        self.opaque = true;
+        let resource = match &used.name.schema {
+            Some(schema) => resource_name(schema, name),
+            None => unresolved_name(name),
+        };
+        self.pair(Verb::Execute, resource);
+    }
+
+    fn is_known_type(&self, name: &Name) -> bool {
+        self.schemas_for(name).iter().any(|schema| self.catalog.type_named(schema, &name.name).is_some())
+    }
+
+    /// Whether `owner` certainly has the column, under every path: then `owner.column` is no call.
+    fn is_column(&self, owner: &Name, column: &str) -> bool {
+        let has = |relation: Option<&Relation>| {
+            relation.is_some_and(|r| r.columns.iter().any(|known| &**known == column))
+        };
+        if let Some(schema) = &owner.schema {
+            return has(self.catalog.relation(schema, &owner.name));
+        }
+        let paths = self.paths.candidates();
+        !self.paths.is_unknown()
+            && !paths.is_empty()
+            && !self.may_be_temporary(&owner.name)
+            && paths.iter().all(|path| {
+                let usable = |schema: &&str| self.catalog.has_schema(schema);
+                has(path
+                    .effective()
+                    .filter(usable)
+                    .find_map(|schema| self.catalog.relation(schema, &owner.name)))
+            })
+    }
+
+    /// Functions that run behind an operator, a cast, a type or a view.
+    fn calls(&mut self, oids: &[u32], view: Option<&str>) {
+        let catalog = self.catalog;
+        for oid in oids {
+            match catalog.function_by_oid(*oid) {
+                Some(function) => self.called(function, None, view),
+                None => self.function_pair(Verb::Execute, unresolved_name(&format!("oid {oid}")), view),
+            }
+        }
+    }
+
+    fn called(&mut self, function: &Function, used: Option<&FunctionUse>, view: Option<&str>) {
+        if function.is_built_in() {
+            let what = functions::built_in(function);
+            return match (view, what) {
+                (None, what) => self.built_in(what, &function.name, used),
+                (Some(_), BuiltIn::Free | BuiltIn::SetConfig) => {}
+                (Some(view), BuiltIn::Needs(verb)) => {
+                    self.through(verb, resource_name(&function.schema, &function.name), view);
+                }
+                (Some(view), BuiltIn::Sequence | BuiltIn::Notify) => {
+                    self.through(Verb::Write, resource_name(&function.schema, &function.name), view);
+                }
+            };
+        }
+        if let Some(verb) = functions::of_users(function, self.catalog) {
+            self.function_pair(verb, resource_name(&function.schema, &function.name), view);
+        }
+    }
+
+    fn function_pair(&mut self, verb: Verb, resource: String, view: Option<&str>) {
+        self.opaque |= verb == Verb::Execute;
+        match view {
+            Some(view) => self.through(verb, resource, view),
+            None => {
+                self.pair(verb, resource);
+            }
+        }
+    }
+
+    fn built_in(&mut self, what: BuiltIn, name: &str, used: Option<&FunctionUse>) {
+        let first = used.and_then(|used| used.constants.first()).and_then(Option::as_deref);
+        let itself = || resource_name("pg_catalog", name);
+        match (what, first) {
+            (BuiltIn::Free, _) => {}
+            // Its arguments were judged with the statement's settings; behind an operator or a view they cannot be.
+            (BuiltIn::SetConfig, _) if used.is_some_and(|used| !used.constants.is_empty()) => {}
+            (BuiltIn::SetConfig, _) => self.refuse("set_config is called where its arguments cannot be seen"),
+            (BuiltIn::Needs(verb), _) => {
+                self.opaque |= verb == Verb::Execute;
+                self.pair(verb, itself());
+            }
+            (BuiltIn::Sequence, Some(sequence)) => match sequence_name(sequence) {
+                Some(name) => {
+                    let (columns, loose_columns) = (BTreeSet::new(), Vec::new());
+                    let used = RelationUse {
+                        verb: Verb::Write,
+                        name,
+                        lookup: Lookup::Existing,
+                        columns,
+                        loose_columns,
+                    };
+                    self.relation(&used, false);
+                }
+                None => {
+                    self.pair(Verb::Write, itself());
+                }
+            },
+            (BuiltIn::Notify, Some(channel)) => {
+                self.pair(Verb::Write, format!("channel/{}", part(channel)));
+            }
+            (BuiltIn::Sequence | BuiltIn::Notify, None) => {
+                self.pair(Verb::Write, itself());
+            }
+        }
+    }
+}
+
+/// Whether anything of the statement is looked up along the search path.
+fn needs_path(statement: &Statement) -> bool {
+    let bare = |name: &Name| name.schema.is_none();
+    let uses = &statement.uses;
+    uses.relations.iter().any(|used| bare(&used.name) && used.lookup != Lookup::Temporary)
+        || uses.functions.iter().any(|used| bare(&used.name))
+        || uses.operators.iter().any(bare)
+        || uses.types.iter().any(bare)
+        || uses.objects.iter().any(|(name, _)| bare(name))
+}
+
+/// Where a new object without a schema is made: the first listed schema that exists (`RangeVarGetCreationNamespace`).
+fn creation_schema<'p>(path: &'p SearchPath, catalog: &dyn Catalog) -> Option<&'p str> {
+    path.listed().find(|schema| catalog.has_schema(schema))
+}
+
+/// A system catalog is there even where the snapshot left it out.
+fn harmless_here(schema: &str, name: &str) -> bool {
+    schema == "pg_catalog" && harmless::is_harmless(schema, name)
+}
+
+/// `nextval`'s text: `seq`, `schema.seq`, `"Odd".seq`, as `stringToQualifiedNameList` reads it.
+fn sequence_name(text: &str) -> Option<Name> {
+    let mut parts = crate::search_path::split_names(text, '.')?;
+    let name = parts.pop()?;
+    match parts.pop() {
+        Some(schema) => Some(Name::qualified(schema, name)),
+        // Digits are an oid.
+        None if name.bytes().all(|b| b.is_ascii_digit()) => None,
+        None => Some(Name::bare(name)),
+    }
+}
+
+fn setting_resource(name: &str) -> String {
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'$' | b'-');
+    if name.bytes().all(plain) {
+        format!("server/setting/{name}")
+    } else {
+        format!("server/setting/{}", part(name))
+    }
 }

@@ -16,20 +16,9 @@ impl SearchPath {
 
     /// From a setting's value: `"$user", public`. `user` takes the place of `$user`. Nothing where the value is malformed.
     pub fn parse(value: &str, user: &str) -> Option<Self> {
-        let mut schemas = Vec::new();
-        let mut rest = value.trim_start();
-        if rest.is_empty() {
-            return Some(Self { schemas });
-        }
-        loop {
-            let (name, after) = split_identifier(rest)?;
-            schemas.push(if name == "$user" { user.into() } else { name.into_boxed_str() });
-            rest = after.trim_start();
-            if rest.is_empty() {
-                return Some(Self { schemas });
-            }
-            rest = rest.strip_prefix(',')?.trim_start();
-        }
+        let names = split_names(value, ',')?;
+        let own = |name: String| if name == "$user" { user.into() } else { name.into_boxed_str() };
+        Some(Self { schemas: names.into_iter().map(own).collect() })
     }
 
     /// The schemas in the order the server looks for relations and types: `pg_temp` and `pg_catalog` first where not listed.
@@ -46,8 +35,26 @@ impl SearchPath {
     }
 }
 
+/// Names separated by `separator`, white space around them; nothing where malformed, no names where empty.
+pub(crate) fn split_names(text: &str, separator: char) -> Option<Vec<String>> {
+    let mut names = Vec::new();
+    let mut rest = text.trim_matches(|c: char| c.is_ascii_whitespace());
+    if rest.is_empty() {
+        return Some(names);
+    }
+    loop {
+        let (name, after) = split_identifier(rest, separator)?;
+        names.push(name);
+        rest = after.trim_ascii_start();
+        if rest.is_empty() {
+            return Some(names);
+        }
+        rest = rest.strip_prefix(separator)?.trim_ascii_start();
+    }
+}
+
 /// `SplitIdentifierString` (`src/backend/utils/adt/varlena.c`): a bare word is folded to lower case, a quoted one is not.
-fn split_identifier(text: &str) -> Option<(String, &str)> {
+fn split_identifier(text: &str, separator: char) -> Option<(String, &str)> {
     if let Some(mut rest) = text.strip_prefix('"') {
         let mut name = String::new();
         loop {
@@ -62,7 +69,8 @@ fn split_identifier(text: &str) -> Option<(String, &str)> {
             }
         }
     }
-    let end = text.find(|c: char| c == ',' || c.is_ascii_whitespace()).unwrap_or(text.len());
+    let end =
+        text.find(|c: char| c == separator || c == '"' || c.is_ascii_whitespace()).unwrap_or(text.len());
     let (word, after) = text.split_at_checked(end)?;
     (!word.is_empty()).then(|| (word.to_ascii_lowercase(), after))
 }

@@ -72,11 +72,6 @@ pub enum SessionEffect {
         /// The cursor's name.
         name: Option<Box<str>>,
     },
-    /// `UPDATE` or `DELETE … WHERE CURRENT OF name`.
-    CurrentOf {
-        /// The cursor's name.
-        name: Box<str>,
-    },
     /// `CREATE TEMPORARY …`, `SELECT INTO TEMP`.
     CreateTemporary {
         /// The relation's name.

@@ -1,0 +1,533 @@
+//! One statement's tree -> every name it uses and everything it does.
+//!
+//! The walk is generic: [`Walker::value`] goes into every field of every node. What is handled by name (`query`, `utility`,
+//! `definition`) only adds meaning, and each handler walks the fields it does not consume, so a corner of the grammar that
+//! nobody thought of is still searched for relations, calls, operators, types and sub-queries.
+
+mod definition;
+mod dynamic;
+mod query;
+mod utility;
+
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
+
+use portcullis_core::{StatementKind, Verb};
+
+use crate::{
+    analysis::{ArgumentCount, CallForm, FunctionUse, Lookup, RelationUse, Statement, Uses},
+    names::Name,
+    session_state::{SessionEffect, Transaction},
+    settings::{SettingChange, SettingScope, SettingValue},
+    tree::{Node, Value},
+};
+
+/// Built-in functions whose constant arguments decide what they do.
+const DECIDED_BY_CONSTANTS: [&str; 5] = ["set_config", "nextval", "setval", "currval", "pg_notify"];
+
+/// More loosely named columns than this in one query level count as every column.
+const MAX_LOOSE_COLUMNS: usize = 256;
+
+/// One query level: what its `FROM` offers under which alias.
+#[derive(Default)]
+struct Level {
+    entries: Vec<Entry>,
+    loose: BTreeSet<Box<str>>,
+}
+
+struct Entry {
+    alias: Box<str>,
+    /// Index into the relations used; absent where the alias stands for a sub-query, a CTE or a function.
+    relation: Option<usize>,
+}
+
+pub(crate) struct Walker<'a> {
+    text: &'a Arc<str>,
+    kinds: Vec<&'static str>,
+    uses: Uses,
+    relation_index: HashMap<(Verb, Name, Lookup), usize>,
+    /// Indexes of relations in the order they were met, for locking clauses.
+    met: Vec<usize>,
+    known_functions: HashSet<FunctionUse>,
+    known_names: HashSet<(bool, Name)>,
+    levels: Vec<Level>,
+    /// Names of CTEs in scope, innermost last.
+    ctes: Vec<Box<str>>,
+    /// What a relation met outside of a query is used for.
+    verb: Verb,
+    settings: Vec<SettingChange>,
+    transaction: Option<Transaction>,
+    effect: Option<SessionEffect>,
+    unclassified: Option<Box<str>>,
+    lacks_where: bool,
+    leaves_read_only: bool,
+    literal_sensitive: bool,
+    explain_only: bool,
+    opaque: bool,
+}
+
+impl<'a> Walker<'a> {
+    pub(crate) fn new(text: &'a Arc<str>) -> Self {
+        Self {
+            text,
+            kinds: Vec::new(),
+            uses: Uses::default(),
+            relation_index: HashMap::new(),
+            met: Vec::new(),
+            known_functions: HashSet::new(),
+            known_names: HashSet::new(),
+            levels: Vec::new(),
+            ctes: Vec::new(),
+            verb: Verb::Admin,
+            settings: Vec::new(),
+            transaction: None,
+            effect: None,
+            unclassified: None,
+            lacks_where: false,
+            leaves_read_only: false,
+            literal_sensitive: false,
+            explain_only: false,
+            opaque: false,
+        }
+    }
+
+    pub(crate) fn is_literal_sensitive(&self) -> bool {
+        self.literal_sensitive
+    }
+
+    pub(crate) fn finish(self) -> Statement {
+        Statement {
+            range: None,
+            kinds: self.kinds.into_iter().map(StatementKind::word).collect(),
+            uses: self.uses,
+            lacks_where: self.lacks_where,
+            unclassified: self.unclassified,
+            settings: self.settings,
+            transaction: self.transaction,
+            leaves_read_only: self.leaves_read_only,
+            effect: self.effect,
+            explain_only: self.explain_only,
+            opaque: self.opaque,
+        }
+    }
+
+    /// One statement, at the top or nested. What no handler knows is not classified.
+    pub(crate) fn statement(&mut self, node: &Node) {
+        if !(self.query(node) || self.utility(node) || self.definition(node)) {
+            self.kind("unknown");
+            self.refuse(format!("statements of the kind {} are not known", node.kind));
+            self.fields(node, &[]);
+        }
+    }
+
+    fn refuse(&mut self, why: impl Into<Box<str>>) {
+        self.unclassified.get_or_insert_with(|| why.into());
+    }
+
+    fn kind(&mut self, word: &'static str) {
+        if !self.kinds.contains(&word) {
+            self.kinds.push(word);
+        }
+    }
+
+    /// Every field but those of `but`.
+    fn fields(&mut self, node: &Node, but: &[&str]) {
+        for (name, value) in &node.fields {
+            if !but.contains(name) {
+                self.value(value);
+            }
+        }
+    }
+
+    fn field(&mut self, node: &Node, name: &str) {
+        if let Some(value) = node.get(name) {
+            self.value(value);
+        }
+    }
+
+    fn value(&mut self, value: &Value) {
+        match value {
+            Value::Node(node) => self.node(node),
+            Value::List(items) => items.iter().for_each(|item| self.value(item)),
+            _ => {}
+        }
+    }
+
+    /// Any node. The ones named here add something; every one is walked into.
+    fn node(&mut self, node: &Node) {
+        match node.kind {
+            kind if kind.ends_with("Stmt") && kind != "RawStmt" => return self.statement(node),
+            "RangeVar" => return self.range_var(node),
+            "RangeSubselect" | "RangeFunction" | "RangeTableFunc" | "JsonTable" => {
+                return self.range_other(node);
+            }
+            "ColumnRef" => return self.column_ref(node),
+            "FuncCall" => self.func_call(node, CallForm::Call),
+            "AIndirection" => self.indirection(node),
+            "AExpr" => self.expression(node),
+            "SubLink" => self.operator(node.list("oper_name")),
+            "SortBy" => self.operator(node.list("use_op")),
+            "CaseExpr" if node.get("arg").is_some() => self.operator_named("="),
+            "JoinExpr" => return self.join(node),
+            "RangeTableSample" => self.table_sample(node),
+            "TypeName" => self.type_name(node),
+            // What LIKE copies is looked at, not changed.
+            "TableLikeClause" => return self.with_verb(Verb::Read, |walker| walker.fields(node, &[])),
+            "CommonTableExpr" => self.refuse("a CTE stands where none is expected"),
+            _ => {}
+        }
+        self.fields(node, &[]);
+    }
+
+    // ---- relations -------------------------------------------------------------------------------------------------
+
+    /// Counts one use and gives its index.
+    fn use_relation(&mut self, verb: Verb, name: Name, lookup: Lookup) -> usize {
+        let key = (verb, name, lookup);
+        let index = match self.relation_index.get(&key) {
+            Some(index) => *index,
+            None => {
+                let index = self.uses.relations.len();
+                let (verb, name, lookup) = key.clone();
+                let (columns, loose_columns) = (BTreeSet::new(), Vec::new());
+                self.uses.relations.push(RelationUse { verb, name, lookup, columns, loose_columns });
+                self.relation_index.insert(key, index);
+                index
+            }
+        };
+        self.met.push(index);
+        index
+    }
+
+    /// A relation in `FROM` (a CTE where one of that name is in scope), or one a utility statement names.
+    fn range_var(&mut self, node: &Node) {
+        let name = relation_name(node);
+        let alias = alias_of(node).unwrap_or_else(|| name.name.clone());
+        let is_cte = name.schema.is_none() && !self.levels.is_empty() && self.ctes.contains(&name.name);
+        let verb = if self.levels.is_empty() { self.verb } else { Verb::Read };
+        let relation = (!is_cte).then(|| self.use_relation(verb, name, Lookup::Existing));
+        self.offer(alias, relation);
+    }
+
+    /// The use of the relation that a statement writes to or defines: never a CTE.
+    fn target(&mut self, node: &Node, verb: Verb, lookup: Lookup) -> usize {
+        let name = relation_name(node);
+        let temporary = node.text("relpersistence") == "t" || name.schema.as_deref() == Some("pg_temp");
+        let lookup = match lookup {
+            Lookup::Created if temporary => {
+                self.effect.get_or_insert_with(|| SessionEffect::CreateTemporary { name: name.name.clone() });
+                Lookup::Temporary
+            }
+            other => other,
+        };
+        self.use_relation(verb, name, lookup)
+    }
+
+    fn range_other(&mut self, node: &Node) {
+        let alias = alias_of(node);
+        self.fields(node, &["alias"]);
+        match alias {
+            Some(alias) => self.offer(alias, None),
+            None => {
+                // A function without an alias goes by its own name.
+                let call = node
+                    .list("functions")
+                    .first()
+                    .and_then(|item| item.items().first())
+                    .and_then(Value::node);
+                if let Some(name) = call.and_then(|call| call.list("funcname").last()).and_then(Value::string)
+                {
+                    self.offer(name.into(), None);
+                }
+            }
+        }
+    }
+
+    fn offer(&mut self, alias: Box<str>, relation: Option<usize>) {
+        if let Some(level) = self.levels.last_mut() {
+            level.entries.push(Entry { alias, relation });
+        }
+    }
+
+    fn table_sample(&mut self, node: &Node) {
+        let args = ArgumentCount::Exactly(1);
+        if let Some(name) = name_of(node.list("method")) {
+            self.use_function(FunctionUse { name, args, form: CallForm::Call, constants: Vec::new() });
+        }
+    }
+
+    fn join(&mut self, node: &Node) {
+        self.field(node, "larg");
+        self.field(node, "rarg");
+        let using = node.list("using_clause");
+        if node.flag("is_natural") {
+            self.operator_named("=");
+            self.every_column_of_this_level();
+        }
+        if !using.is_empty() {
+            self.operator_named("=");
+        }
+        for column in using.iter().filter_map(Value::string) {
+            self.loose_column(column);
+        }
+        self.fields(node, &["larg", "rarg", "using_clause", "alias", "join_using_alias"]);
+    }
+
+    // ---- columns ---------------------------------------------------------------------------------------------------
+
+    fn add_column(&mut self, relation: usize, column: &str) {
+        if let Some(relation) = self.uses.relations.get_mut(relation) {
+            relation.columns.insert(column.into());
+        }
+    }
+
+    /// A column of one of the relations of this query or of those around it.
+    fn loose_column(&mut self, column: &str) {
+        for level in &mut self.levels {
+            if level.loose.len() < MAX_LOOSE_COLUMNS {
+                level.loose.insert(column.into());
+            } else {
+                level.loose.insert("*".into());
+            }
+        }
+    }
+
+    fn every_column_of_this_level(&mut self) {
+        if let Some(level) = self.levels.last_mut() {
+            level.loose.insert("*".into());
+        }
+    }
+
+    /// What `alias` stands for: the innermost level that knows it decides.
+    fn find_alias(&self, alias: &str) -> Option<Vec<Option<usize>>> {
+        self.levels.iter().rev().find_map(|level| {
+            let found: Vec<_> =
+                level.entries.iter().filter(|e| &*e.alias == alias).map(|e| e.relation).collect();
+            (!found.is_empty()).then_some(found)
+        })
+    }
+
+    fn column_ref(&mut self, node: &Node) {
+        let fields = node.list("fields");
+        let star = |value: &Value| value.node().is_some_and(|node| node.kind == "AStar");
+        match fields {
+            [only] if star(only) => self.every_column_of_this_level(),
+            [only] => {
+                let Some(name) = only.string() else { return };
+                for relation in self.find_alias(name).into_iter().flatten().flatten() {
+                    self.add_column(relation, "*");
+                }
+                self.loose_column(name);
+            }
+            [.., qualifier, last] => {
+                let qualifier = qualifier.string().unwrap_or_default();
+                let column = if star(last) { "*" } else { last.string().unwrap_or("*") };
+                let found = self.find_alias(qualifier);
+                let mut owner = None;
+                match &found {
+                    Some(relations) => {
+                        for relation in relations.iter().flatten() {
+                            self.add_column(*relation, column);
+                        }
+                        if let [Some(only)] = relations.as_slice() {
+                            owner = self.uses.relations.get(*only).map(|relation| relation.name.clone());
+                        }
+                    }
+                    None => self.loose_column(column),
+                }
+                // `x.f` is `f(x)` where x has no column f: ParseFuncOrColumn in parse_func.c.
+                if column != "*" {
+                    self.attribute(column, owner);
+                }
+            }
+            [] => {}
+        }
+    }
+
+    /// `(x).f`, `(x).a.f`: each part can be a call.
+    fn indirection(&mut self, node: &Node) {
+        for part in node.list("indirection") {
+            match part.string() {
+                Some(name) => self.attribute(name, None),
+                None if part.node().is_some_and(|node| node.kind == "AStar") => {}
+                None => {}
+            }
+        }
+    }
+
+    fn attribute(&mut self, name: &str, owner: Option<Name>) {
+        let form = CallForm::Attribute(owner);
+        let constants = Vec::new();
+        self.use_function(FunctionUse {
+            name: Name::bare(name),
+            args: ArgumentCount::Exactly(1),
+            form,
+            constants,
+        });
+    }
+
+    // ---- functions, operators, types -------------------------------------------------------------------------------
+
+    fn use_function(&mut self, function: FunctionUse) {
+        if self.known_functions.insert(function.clone()) {
+            self.uses.functions.push(function);
+        }
+    }
+
+    fn func_call(&mut self, node: &Node, form: CallForm) {
+        let Some(name) = name_of(node.list("funcname")) else {
+            return self.refuse("a call without a name");
+        };
+        let arguments = node.list("args");
+        let args = if node.flag("func_variadic") {
+            ArgumentCount::Any
+        } else {
+            // The arguments of an ordered-set aggregate: the direct ones, then those of WITHIN GROUP.
+            let ordered = if node.flag("agg_within_group") { node.list("agg_order").len() } else { 0 };
+            ArgumentCount::Exactly(arguments.len() + ordered)
+        };
+        let mut constants = Vec::new();
+        if DECIDED_BY_CONSTANTS.contains(&&*name.name) {
+            self.literal_sensitive = true;
+            constants = arguments.iter().map(|argument| argument.node().and_then(constant)).collect();
+            if &*name.name == "set_config" && name.may_be_builtin() {
+                self.set_config(&constants, arguments);
+            }
+        }
+        if let [_] = arguments {
+            // `t(x)` can be a cast to the type t.
+            self.use_type(name.clone());
+        }
+        self.use_function(FunctionUse { name, args, form, constants });
+    }
+
+    /// `set_config(name, value, is_local)` is `SET`; with arguments that are no constants nobody can say of what.
+    fn set_config(&mut self, constants: &[Option<Box<str>>], arguments: &[Value]) {
+        let (Some(Some(name)), Some(value)) = (constants.first(), constants.get(1)) else {
+            self.leaves_read_only = true;
+            return self.refuse("set_config is called with a name that is no constant");
+        };
+        let is_null = arguments
+            .get(1)
+            .and_then(Value::node)
+            .is_some_and(|node| node.kind == "AConst" && node.flag("isnull"));
+        self.setting(SettingChange {
+            name: name.to_ascii_lowercase().into(),
+            value: value.clone().map_or(SettingValue::Unknown, SettingValue::Known),
+            scope: SettingScope::Session,
+            reset: is_null,
+        });
+    }
+
+    fn setting(&mut self, change: SettingChange) {
+        if crate::settings::may_leave_read_only(&change) {
+            self.leaves_read_only = true;
+        }
+        self.settings.push(change);
+    }
+
+    fn expression(&mut self, node: &Node) {
+        use pg_query::protobuf::AExprKind as Kind;
+        let is = |kind: Kind| node.int("kind") == i64::from(kind as i32);
+        if is(Kind::AexprBetween)
+            || is(Kind::AexprNotBetween)
+            || is(Kind::AexprBetweenSym)
+            || is(Kind::AexprNotBetweenSym)
+        {
+            for operator in ["<", "<=", ">", ">="] {
+                self.operator_named(operator);
+            }
+        } else {
+            self.operator(node.list("name"));
+        }
+    }
+
+    fn operator(&mut self, name: &[Value]) {
+        if let Some(name) = name_of(name) {
+            self.use_operator(name);
+        }
+    }
+
+    fn operator_named(&mut self, name: &str) {
+        self.use_operator(Name::bare(name));
+    }
+
+    fn use_operator(&mut self, name: Name) {
+        if self.known_names.insert((true, name.clone())) {
+            self.uses.operators.push(name);
+        }
+    }
+
+    fn type_name(&mut self, node: &Node) {
+        if let Some(name) = name_of(node.list("names")) {
+            self.use_type(name);
+        }
+    }
+
+    /// Types of `pg_catalog` run no code of users.
+    fn use_type(&mut self, name: Name) {
+        if name.schema.as_deref() != Some("pg_catalog") && self.known_names.insert((false, name.clone())) {
+            self.uses.types.push(name);
+        }
+    }
+
+    // ---- fixed pairs and objects -----------------------------------------------------------------------------------
+
+    fn fixed(&mut self, verb: Verb, resource: String) {
+        let pair = (verb, resource);
+        if !self.uses.fixed.contains(&pair) {
+            self.uses.fixed.push(pair);
+        }
+    }
+
+    fn object(&mut self, name: Name, lookup: Lookup) {
+        self.uses.objects.push((name, lookup));
+    }
+}
+
+/// `[[catalog.]schema.]name` of a `RangeVar`. The catalog can only be the database one is in: the server refuses others.
+fn relation_name(node: &Node) -> Name {
+    match node.text("schemaname") {
+        "" => Name::bare(node.text("relname")),
+        schema => Name::qualified(schema, node.text("relname")),
+    }
+}
+
+fn alias_of(node: &Node) -> Option<Box<str>> {
+    node.child("alias").map(|alias| alias.text("aliasname").into())
+}
+
+/// A name from a list of `String`s: the last two count.
+fn name_of(parts: &[Value]) -> Option<Name> {
+    match parts {
+        [] => None,
+        [only] => Some(Name::bare(only.string()?)),
+        [.., schema, name] => Some(Name::qualified(schema.string()?, name.string()?)),
+    }
+}
+
+/// The text of a constant; through a cast only where that keeps the text.
+fn constant(node: &Node) -> Option<Box<str>> {
+    match node.kind {
+        "AConst" => {
+            let value = node.child("val")?;
+            match value.kind {
+                "String" => Some(value.text("sval").into()),
+                "Float" => Some(value.text("fval").into()),
+                "Integer" => Some(value.int("ival").to_string().into()),
+                "Boolean" => Some(if value.flag("boolval") { "on" } else { "off" }.into()),
+                _ => None,
+            }
+        }
+        "TypeCast" => {
+            let type_name = node.child("type_name")?;
+            let name = name_of(type_name.list("names"))?;
+            let keeps = matches!(&*name.name, "text" | "regclass") && name.may_be_builtin();
+            let plain = type_name.list("array_bounds").is_empty() && type_name.list("typmods").is_empty();
+            if keeps && plain { constant(node.child("arg")?) } else { None }
+        }
+        _ => None,
+    }
+}
