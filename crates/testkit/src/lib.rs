@@ -22,6 +22,7 @@ pub mod drivers;
 pub mod postgres;
 pub mod process;
 pub mod psql;
+pub mod regression;
 pub mod scratch;
 
 pub use certificates::{CertificateFiles, ServerCertificate, TestCa};

@@ -26,6 +26,7 @@ pub struct ProcessOptions {
     args: Vec<OsString>,
     env: Vec<(OsString, OsString)>,
     dir: Option<PathBuf>,
+    within: Option<Duration>,
 }
 
 impl ProcessOptions {
@@ -55,6 +56,13 @@ impl ProcessOptions {
         self
     }
 
+    /// How long [`Process::wait`] and its kin wait at most; 90 s unless told.
+    #[must_use]
+    pub fn within(mut self, limit: Duration) -> Self {
+        self.within = Some(limit);
+        self
+    }
+
     /// Runs it in `dir`.
     #[must_use]
     pub fn current_dir(mut self, dir: impl AsRef<Path>) -> Self {
@@ -69,6 +77,7 @@ pub struct Process {
     name: String,
     child: Child,
     output: Scratch,
+    limit: Duration,
 }
 
 impl Process {
@@ -83,7 +92,8 @@ impl Process {
         if let Some(dir) = options.dir {
             command.current_dir(dir);
         }
-        Self { child: spawn(command), name, output }
+        let limit = options.within.unwrap_or(READY_WITHIN);
+        Self { child: spawn(command), name, output, limit }
     }
 
     /// The process id.
@@ -119,7 +129,7 @@ impl Process {
 
     /// Waits until `probe` gives a value. Panics, with the log, when the program ends first or time runs out.
     pub async fn wait_until<T>(&mut self, what: &str, mut probe: impl FnMut(&mut Self) -> Option<T>) -> T {
-        let deadline = Instant::now() + READY_WITHIN;
+        let deadline = Instant::now() + self.limit;
         loop {
             // Asked before the probe: what it wrote last still counts.
             let ended = self.child.try_wait().expect("its status");
@@ -141,7 +151,7 @@ impl Process {
 
     /// Waits for it to end by itself.
     pub async fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + READY_WITHIN;
+        let deadline = Instant::now() + self.limit;
         loop {
             if let Some(status) = self.child.try_wait().expect("its status") {
                 return status;

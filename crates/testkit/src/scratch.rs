@@ -44,7 +44,7 @@ impl Scratch {
     }
 
     /// Lets other users of the machine enter it (not list it): PostgreSQL refuses to run as root.
-    pub(crate) fn let_others_enter(&self) {
+    pub fn let_others_enter(&self) {
         fs::set_permissions(self.path(), fs::Permissions::from_mode(0o711))
             .expect("permissions of the scratch directory");
     }
