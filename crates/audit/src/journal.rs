@@ -268,6 +268,11 @@ impl Journal {
         }
     }
 
+    /// Whether [`Journal::settled`] waits for the disk.
+    pub fn is_strict(&self) -> bool {
+        self.shared.config.sync == Sync::Strict
+    }
+
     /// Whether events are taken.
     pub fn health(&self) -> Health {
         match self.shared.lock() {

@@ -99,7 +99,7 @@ impl Reader {
     }
 
     /// The place after the last entry read.
-    pub const fn position(&self) -> Position {
+    pub const fn reached(&self) -> Position {
         self.position
     }
 

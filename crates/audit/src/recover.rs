@@ -67,7 +67,7 @@ pub(crate) fn recover(folder: &Path, storage: &dyn Storage) -> Result<Existing, 
         }
         events += 1;
     }
-    let mut end = reader.position();
+    let mut end = reader.reached();
     let cut = match reader.torn() {
         Some(torn) => Some(cut_off(folder, torn, storage)?),
         None => None,

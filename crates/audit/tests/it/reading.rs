@@ -101,7 +101,7 @@ async fn a_durable_reader_sees_what_grown_has_announced() {
     let mut reader = journal.durable_reader(Position::START);
     for number in 0..20 {
         journal.append(None, &batch(&[decision(session, number, &format!("{number}"))])).unwrap();
-        journal.grown(reader.position()).await.unwrap();
+        journal.grown(reader.reached()).await.unwrap();
         assert_eq!(texts(&[reader.next().unwrap().unwrap()]), [format!("{number}")]);
         assert!(reader.next().is_none());
     }

@@ -1,0 +1,15 @@
+//! Integration tests of the store: real files, a real journal.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "test code outside `#[test]` functions"
+)]
+
+mod opening;
+mod searching;
+mod sessions;
+mod shipping;
+mod support;
+mod windows;
