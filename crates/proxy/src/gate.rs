@@ -95,7 +95,7 @@ impl Gate {
         let (facts, decision, policy, outcome) = match self.identity.authenticate(token).await {
             Err(error) => {
                 tracing::info!(session = %ask.session, source = %ask.source.address, %error, "authentication failed");
-                let message = error.client_message();
+                let message = error.client_message().to_owned();
                 let rule = RuleRef { kind: "identity".into(), name: error.kind().label().to_owned(), location: None };
                 let decision = Decision::deny(rule, message.clone());
                 let unavailable = error.kind() == ErrorKind::Dependency;
@@ -138,22 +138,7 @@ impl Gate {
             number: 0,
             ended: false,
             handle,
-            permit,
-        }
-    }
-
-    /// Notes that the upstream could not be reached or refused: the permit was given, the session never began.
-    pub async fn record_failed_open(&self, permit: &Permit, detail: &str) {
-        let event = AuditEvent::SessionEnded {
-            at: self.clock.now(),
-            session: permit.facts().session,
-            reason: EndReason::UpstreamQuit { detail: detail.to_owned() },
-            decisions: 0,
-            bytes_in: 0,
-            bytes_out: 0,
-        };
-        if let Err(error) = self.record(permit.facts(), &event).await {
-            tracing::error!(session = %permit.facts().session, %error, "the end of a session could not be journalled");
+            permit: Arc::new(permit),
         }
     }
 
@@ -217,7 +202,7 @@ impl Judged {
 /// One session's way to rules, journal and registry.
 pub struct GateSession {
     session: SessionId,
-    permit: Permit,
+    permit: Arc<Permit>,
     handle: SessionHandle<InForce>,
     journal: Arc<Journal>,
     journal_session: JournalSession,
@@ -230,7 +215,7 @@ pub struct GateSession {
 
 impl GateSession {
     /// The permit the session rests on.
-    pub fn permit(&self) -> &Permit {
+    pub fn permit(&self) -> &Arc<Permit> {
         &self.permit
     }
 

@@ -6,13 +6,16 @@
 //! **Does not** know a protocol, decide access (`access`) or record (`audit`).
 //!
 //! **How to read it**: [`listener`] (accept, limits, PROXY protocol), [`transport`] and [`tls`] (bytes), [`sessions`]
-//! (who is live, and ending them), [`dial`] (upstream), [`buffer`] (what a relay is made of), [`cancel`].
+//! (who is live, and ending them), [`dial`] (upstream), [`buffer`] (what a relay is made of), [`cancel`], [`gate`]
+//! (the pipeline protocols run through).
 //!
 //! **References**: the PROXY protocol specification (haproxy, doc/proxy-protocol.txt), RFC 8446, RFC 5929.
 
 pub mod buffer;
 pub mod cancel;
 pub mod dial;
+pub mod fingerprint;
+pub mod gate;
 pub mod listener;
 pub mod metrics;
 pub mod sessions;
