@@ -22,7 +22,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::{metrics, transport::Transport};
+use crate::{metrics, sessions::Sessions, transport::Transport};
 
 pub mod admission;
 pub mod proxy_header;
@@ -33,6 +33,9 @@ pub use proxy_header::{ProxyNetworks, fuzz_proxy_header};
 /// The first and the longest pause after `accept(2)` failed for want of resources.
 const BACKOFF_FIRST: Duration = Duration::from_millis(20);
 const BACKOFF_MAX: Duration = Duration::from_secs(1);
+
+/// How long a session that was told to end has to say goodbye on the wire.
+const GOODBYE: Duration = Duration::from_secs(2);
 
 /// How one listener accepts.
 #[derive(Clone, Debug)]
@@ -126,6 +129,15 @@ impl Shutdown {
     pub fn abort(&self) {
         self.stop.cancel();
         self.abort.cancel();
+    }
+
+    /// The whole of it, in order: stop accepting, let sessions finish for `limit`, end what is left. How many had to be
+    /// ended where they stood.
+    pub async fn drain<R: Send + Sync + 'static>(&self, sessions: &Sessions<R>, limit: Duration) -> usize {
+        self.stop();
+        let left = sessions.drain(limit, GOODBYE).await;
+        self.abort();
+        left
     }
 
     /// Waits until accepting stops. Cancel safe.
@@ -310,4 +322,19 @@ async fn behind_proxy(
 /// An IPv4 client of a dual-stack socket is an IPv4 client: conditions and records see one spelling.
 fn canonical(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip().to_canonical(), address.port())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_errors_of_one_peer_are_passed_over() {
+        for (errno, of_one) in
+            [(103, true), (104, true), (4, true), (24, false), (23, false), (105, false), (12, false)]
+        {
+            // ECONNABORTED, ECONNRESET, EINTR; EMFILE, ENFILE, ENOBUFS, ENOMEM on Linux.
+            assert_eq!(is_of_one_transport(&io::Error::from_raw_os_error(errno)), of_one, "{errno}");
+        }
+    }
 }

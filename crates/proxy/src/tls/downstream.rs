@@ -9,6 +9,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use aws_lc_rs::digest;
+use portcullis_core::Timestamp;
 use rustls::{
     ServerConfig,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
@@ -156,6 +157,13 @@ impl DownstreamTls {
     /// The certificate presented now, in DER: the first of the chain.
     pub fn certificate(&self) -> Option<CertificateDer<'static>> {
         self.current.key.load().cert.first().cloned()
+    }
+
+    /// When the certificate presented now is over: for a metric and a warning before clients find out.
+    pub fn not_after(&self) -> Option<Timestamp> {
+        let certificate = self.certificate()?;
+        let (_, parsed) = x509_parser::parse_x509_certificate(&certificate).ok()?;
+        Some(Timestamp::from_seconds(parsed.validity().not_after.timestamp()))
     }
 
     /// Where the pair is read from.

@@ -91,6 +91,7 @@ impl UpstreamTlsConfigs {
 
     /// The configuration for `verify` with the CAs of the PEM file `ca`, or the platform's, offering `protocols`
     /// (ALPN). A changed file is read again, and what was resumable under the old one is not under the new.
+    /// Blocks for one `stat` of the file, and for reading it when it changed.
     ///
     /// # Errors
     /// The CA file cannot be read or holds no certificate; there are no platform roots.

@@ -2,7 +2,7 @@
 //!
 //! Reading ahead serves two ends. Bytes read too early (after a PROXY header, a peeked byte) are handed out first. And
 //! rustls asks the socket for 4 KiB at a time, which on bulk data is a system call per quarter of a record; once a read
-//! fills the caller's buffer, the next one fetches [`READ_AHEAD`] bytes at once. The memory goes back as soon as the
+//! fills the caller's buffer, the next one fetches `READ_AHEAD` bytes at once. The memory goes back as soon as the
 //! socket has nothing more, so that an idle session holds none.
 
 use std::{
@@ -89,7 +89,7 @@ impl Wire {
     /// Puts `bytes` back in front of the stream.
     ///
     /// # Errors
-    /// More than [`MAX_UNREAD`] would be waiting.
+    /// More than 16 KiB would be waiting.
     pub fn unread(&mut self, bytes: &[u8]) -> io::Result<()> {
         if bytes.len().saturating_add(self.ahead.len()) > MAX_UNREAD {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "too much was read ahead"));

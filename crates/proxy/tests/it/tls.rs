@@ -1,11 +1,18 @@
 //! TLS on both sides: what verifies and what does not, and the certificate's life.
 
-use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path, sync::Arc, time::Duration};
+use std::{
+    fs, io,
+    os::unix::fs::PermissionsExt as _,
+    path::Path,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use portcullis_policy::{TlsMode, UpstreamTls};
 use portcullis_proxy::{
-    CertificatePaths, Deadline, DownstreamTls, Reloaded, TlsError, Transport, UpstreamTlsConfigs, Verify,
-    server_name,
+    CertificatePaths, Deadline, DownstreamTls, Fill, ReadBuffer, Reloaded, TlsError, Transport,
+    UpstreamTlsConfigs, Verify, WriteQueue, server_name,
 };
 use portcullis_testkit::{Scratch, ServerCertificate, TestCa};
 use rustls::{ClientConfig, ServerConfig};
@@ -219,6 +226,7 @@ async fn a_self_signed_certificate_is_made_once_and_is_private() {
     let again = DownstreamTls::self_signed(dir.path(), &[]).unwrap();
     assert_eq!(first.fingerprint(), again.fingerprint());
     assert_eq!(first.fingerprint().unwrap().to_string().len(), 95);
+    assert_eq!(first.not_after().unwrap().to_string(), "2126-01-01T00:00:00.000000Z");
     for path in [&first.paths().certificate, &first.paths().key] {
         assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, 0o600, "{path:?}");
     }
@@ -295,4 +303,71 @@ async fn bulk_crosses_tls_whole() {
     client.read_to_end(&mut got).await.unwrap();
     writing.await.unwrap();
     assert!(got == expected);
+}
+
+/// The shape of every relay: two TLS transports, one task, both directions at once.
+#[tokio::test]
+async fn a_relay_of_one_task_moves_both_directions() {
+    let ca = TestCa::new();
+    let dir = Scratch::new();
+    let server = downstream(&ca.localhost(), dir.path()).server_config(&[]).unwrap();
+    let config = UpstreamTlsConfigs::new().client_config(Verify::Nothing, None, &[]).unwrap();
+    let (mut downstream, client) = handshake(&server, &config, "localhost").await.unwrap();
+    let (mut echo, mut upstream) = handshake(&server, &config, "localhost").await.unwrap();
+    let echoing = tokio::spawn(async move {
+        let mut piece = [0; 10_000];
+        loop {
+            match echo.read(&mut piece).await {
+                Ok(n) if n > 0 => echo.write_all(&piece[..n]).await.unwrap(),
+                _ => return,
+            }
+            echo.flush().await.unwrap();
+        }
+    });
+    let asking = tokio::spawn(async move {
+        let sent: Vec<u8> = (0..500_000_u32).map(|i| (i % 241).to_le_bytes()[0]).collect();
+        let (mut reading, mut writing) = tokio::io::split(client);
+        let copy = sent.clone();
+        let writer = tokio::spawn(async move {
+            writing.write_all(&copy).await.unwrap();
+            writing.flush().await.unwrap();
+            writing
+        });
+        let mut got = vec![0; sent.len()];
+        reading.read_exact(&mut got).await.unwrap();
+        drop((reading, writer.await.unwrap()));
+        got == sent
+    });
+    let (mut to_server, mut to_client) = (WriteQueue::new(32 * 1024), WriteQueue::new(32 * 1024));
+    let (mut from_client, mut from_server) = (ReadBuffer::new(32 * 1024), ReadBuffer::new(32 * 1024));
+    std::future::poll_fn(|cx| {
+        let up = turn(cx, &mut from_client, &mut downstream, &mut to_server, &mut upstream);
+        let down = turn(cx, &mut from_server, &mut upstream, &mut to_client, &mut downstream);
+        if up || down { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+    assert!(asking.await.unwrap());
+    drop((upstream, downstream));
+    echoing.await.unwrap();
+}
+
+/// One direction of a relay, as far as it goes. Whether the peer closed.
+fn turn(
+    cx: &mut Context<'_>,
+    from: &mut ReadBuffer,
+    reader: &mut Transport,
+    to: &mut WriteQueue,
+    writer: &mut Transport,
+) -> bool {
+    loop {
+        let _ = to.poll_drain(cx, writer).map(Result::unwrap);
+        if to.is_full() {
+            return false;
+        }
+        match from.poll_fill(cx, reader).map(Result::unwrap) {
+            Poll::Ready(Fill::Read(n)) => from.forward(n, to),
+            Poll::Ready(Fill::Closed | Fill::Full) => return true,
+            Poll::Pending => return false,
+        }
+    }
 }
