@@ -85,3 +85,54 @@ impl Maps {
 pub(crate) fn token_id(digest: &Digest) -> String {
     digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use portcullis_core::{Principal, PrincipalKind, Timestamp};
+
+    use super::*;
+    use crate::verify::GroupClaim;
+
+    fn entry() -> Arc<Entry> {
+        let principal = Principal {
+            provider: "p".to_owned(),
+            tenant: None,
+            object_id: "o".to_owned(),
+            application_id: None,
+            parent_application: None,
+            kind: PrincipalKind::Application,
+            name: "n".to_owned(),
+            token_id: "t".to_owned(),
+            groups: Vec::new(),
+            roles: Vec::new(),
+            actor: None,
+            subject: None,
+            issued_at: Timestamp::default(),
+            expires_at: Timestamp::MAX,
+        };
+        let verified = Verified { principal, groups: GroupClaim::Absent, until: Timestamp::MAX };
+        Arc::new(Entry { verified, provider: 1, generation: 1 })
+    }
+
+    #[test]
+    fn the_cache_is_bounded_and_keeps_what_is_used() {
+        let cache = TokenCache::new().unwrap();
+        let used = cache.digest("used");
+        let entry = entry();
+        cache.insert(used, Arc::clone(&entry));
+        for number in 0..CAPACITY * 3 {
+            cache.insert(cache.digest(&number.to_string()), Arc::clone(&entry));
+            assert!(cache.find(&used).is_some());
+        }
+        assert!(cache.len() <= CAPACITY);
+        assert!(cache.find(&cache.digest("0")).is_none());
+    }
+
+    #[test]
+    fn digests_differ_between_processes_and_tokens() {
+        let (one, other) = (TokenCache::new().unwrap(), TokenCache::new().unwrap());
+        assert_ne!(one.digest("a"), other.digest("a"));
+        assert_ne!(one.digest("a"), one.digest("b"));
+        assert_eq!(token_id(&one.digest("a")).len(), 32);
+    }
+}
