@@ -23,6 +23,8 @@ mod width;
 
 use std::sync::Arc;
 
+pub(crate) use reader::print_duration;
+
 use crate::{
     Policy, Process,
     documents::{draft::Draft, reader::Reader, tree::Node},

@@ -22,8 +22,11 @@ mod guardrail;
 mod policy;
 pub mod process;
 mod provider;
+mod reach;
 mod report;
 mod rules;
+mod run;
+pub mod schema;
 mod secret_ref;
 
 pub use case::{Expectation, TestCase, Who};
@@ -45,7 +48,9 @@ pub use provider::{
     Algorithm, ClaimPointers, Cloud, Entra, GraphCredential, GraphLiveness, JwksSource, Oidc, ProviderConfig,
     ProviderKind,
 };
+pub use reach::{Way, reach, reach_connection};
 pub use report::{Diagnostic, Report, Severity, SourceFile};
 pub use rules::SessionRules;
+pub use run::{ReadStatement, TestOutcome, run_test, run_tests};
 pub use secret_ref::{InvalidSecretRef, ResolveSecret, SecretError, SecretRef};
 pub use url::Url;

@@ -56,7 +56,8 @@ pub(crate) struct GrantDraft {
     pub(crate) name: Option<Placed<String>>,
     pub(crate) connection: Placed<String>,
     pub(crate) to: Vec<Placed<SubjectDraft>>,
-    pub(crate) when: When,
+    /// Absent: refused, and told.
+    pub(crate) when: Option<When>,
     pub(crate) lifetime: Option<Placed<Duration>>,
     pub(crate) cooldown: Option<Duration>,
     pub(crate) max_per_day: Option<u32>,

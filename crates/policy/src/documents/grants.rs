@@ -50,16 +50,16 @@ fn grant(reader: &mut Reader<'_>, node: &Node) -> Option<GrantDraft> {
     Some(GrantDraft {
         name,
         connection: connection?,
-        to: to?,
-        when: match when? {
-            WhenWord::Known(when) => when,
-            WhenWord::Approved => return None,
+        to: to.unwrap_or_default(),
+        when: match when {
+            Some(WhenWord::Known(when)) => Some(when),
+            Some(WhenWord::Approved) | None => None,
         },
         lifetime: terms.lifetime,
         cooldown: terms.cooldown,
         max_per_day: terms.max_per_day,
         recorded,
-        scope: scope?,
+        scope: scope.unwrap_or_default(),
         condition,
         head: Placed { value: (), place: head },
     })

@@ -10,6 +10,7 @@ use portcullis_core::{ConnectionName, GrantId};
 
 use crate::{
     Connection, Grant, Guardrail, GuardrailAction, Protocol, ProviderConfig, ProviderKind, Subject, TestCase,
+    When,
     capability::{self, Control, Support},
     documents::{
         draft::{Draft, GrantDraft, GuardrailDraft, SubjectDraft, SubjectKind, TestDraft},
@@ -149,15 +150,16 @@ impl Resolver<'_> {
         if to.is_empty() || scope.is_empty() {
             return None;
         }
+        let when = draft.when?;
         let id = match &draft.name {
             Some(name) => GrantId(name.value.clone()),
-            None => made_id(&connection.name, draft),
+            None => made_id(&connection.name, when, draft),
         };
         Some(Grant {
             id,
             connection: connection.name.clone(),
             to,
-            when: draft.when,
+            when,
             lifetime: draft.lifetime.as_ref().map(|lifetime| lifetime.value),
             cooldown: draft.cooldown,
             max_per_day: draft.max_per_day,
@@ -460,14 +462,13 @@ impl Resolver<'_> {
 }
 
 /// `<connection>#<8 hex digits>` over what makes it this grant: connection, `to`, `when`, `scope`.
-fn made_id(connection: &ConnectionName, draft: &GrantDraft) -> GrantId {
+fn made_id(connection: &ConnectionName, when: When, draft: &GrantDraft) -> GrantId {
     let mut to: Vec<String> =
         draft.to.iter().map(|s| format!("{}:{}", s.value.kind.as_str(), s.value.value)).collect();
     let mut scope: Vec<String> = draft.scope.iter().map(|rule| rule.value.to_string()).collect();
     to.sort_unstable();
     scope.sort_unstable();
-    let text =
-        format!("{connection}\0{}\0{}\0{}", to.join("\u{1}"), draft.when.as_str(), scope.join("\u{1}"));
+    let text = format!("{connection}\0{}\0{}\0{}", to.join("\u{1}"), when.as_str(), scope.join("\u{1}"));
     GrantId(format!("{connection}#{}", hex_prefix(text.as_bytes(), 4)))
 }
 

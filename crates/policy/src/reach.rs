@@ -1,0 +1,109 @@
+//! `reach`: what an identity can reach, and who can reach a connection. Read from the same grants that decide.
+
+use std::{fmt, sync::Arc, time::Duration};
+
+use portcullis_core::{ConnectionName, GrantId, Principal};
+use serde::Serialize;
+
+use crate::{Connection, Grant, Policy, When, documents::print_duration};
+
+/// One way to reach a connection: a grant, said for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Way {
+    /// The connection.
+    pub connection: ConnectionName,
+    /// Its protocol.
+    pub protocol: &'static str,
+    /// Its description.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// The grant.
+    pub grant: GrantId,
+    /// The subjects: of a question about an identity, those that meant it; else all of the grant's.
+    pub to: Vec<String>,
+    /// `always` or `requested`.
+    pub when: When,
+    /// How long a window lasts: `15m`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lifetime: Option<String>,
+    /// What may be done: `read:*`.
+    pub scope: Vec<String>,
+    /// What must hold besides.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// Whether sessions are recorded.
+    pub recorded: bool,
+    /// The guardrails on the connection that bind: `no ddl (block)`.
+    pub guardrails: Vec<String>,
+    /// Where the grant stands, `file:line`.
+    pub location: String,
+}
+
+/// What `principal` can reach: its grants, conditions shown and not judged.
+pub fn reach(policy: &Policy, principal: &Principal) -> Vec<Way> {
+    let ways = policy.grants().iter().filter(|grant| grant.is_to(principal)).filter_map(|grant| {
+        let to =
+            grant.to.iter().filter(|subject| subject.matches(principal)).map(ToString::to_string).collect();
+        Some(Way::new(policy, policy.connection(&grant.connection)?, grant, to, Some(principal)))
+    });
+    ways.collect()
+}
+
+/// Who can reach `connection`: every grant to it.
+pub fn reach_connection(policy: &Policy, connection: &ConnectionName) -> Vec<Way> {
+    let grants = policy.grants().iter().filter(|grant| grant.connection == *connection);
+    let ways = grants.filter_map(|grant| {
+        let to = grant.to.iter().map(ToString::to_string).collect();
+        Some(Way::new(policy, policy.connection(connection)?, grant, to, None))
+    });
+    ways.collect()
+}
+
+impl Way {
+    fn new(
+        policy: &Policy,
+        connection: &Arc<Connection>,
+        grant: &Grant,
+        to: Vec<String>,
+        who: Option<&Principal>,
+    ) -> Self {
+        let binding = policy.guardrails().iter().filter(|guardrail| guardrail.covers(connection));
+        let binding = binding.filter(|guardrail| !who.is_some_and(|who| guardrail.excepts(who)));
+        Self {
+            connection: connection.name.clone(),
+            protocol: connection.protocol.as_str(),
+            description: connection.description.clone(),
+            grant: grant.id.clone(),
+            to,
+            when: grant.when,
+            lifetime: grant.lifetime.map(|lifetime: Duration| print_duration(lifetime)),
+            scope: grant.scope.iter().map(ToString::to_string).collect(),
+            condition: grant.condition.as_ref().map(|condition| condition.source().to_owned()),
+            recorded: grant.recorded,
+            guardrails: binding
+                .map(|guardrail| format!("{} ({})", guardrail.name, guardrail.action.as_str()))
+                .collect(),
+            location: grant.location.clone(),
+        }
+    }
+}
+
+impl fmt::Display for Way {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} ({}): {} for {}",
+            self.connection,
+            self.when.as_str(),
+            self.scope.join(", "),
+            self.to.join(", ")
+        )?;
+        if let Some(lifetime) = &self.lifetime {
+            write!(f, ", {lifetime} at a time")?;
+        }
+        if let Some(condition) = &self.condition {
+            write!(f, ", if {condition}")?;
+        }
+        write!(f, " [{} at {}]", self.grant, self.location)
+    }
+}

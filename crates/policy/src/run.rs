@@ -1,0 +1,94 @@
+//! `test`: runs the `tests:` of the documents by the code that decides sessions.
+
+use std::{fmt, sync::Arc};
+
+use portcullis_core::{Operation, StatementKind, operation::Classified};
+use serde::Serialize;
+
+use crate::{Connection, Expectation, Explanation, Policy, Question, TestCase, Window, explain};
+
+/// Turns a statement into operations, as the connection's protocol does it. An error is a statement nobody can read: it is
+/// judged as one that could not be classified.
+pub type ReadStatement<'a> = &'a dyn Fn(&Connection, &str) -> Result<Vec<Operation>, String>;
+
+/// How one test went.
+#[derive(Clone, Debug, Serialize)]
+pub struct TestOutcome {
+    /// The test's name.
+    pub name: String,
+    /// Where it stands, `file:line`.
+    pub location: String,
+    /// Whether what came out was expected.
+    pub passed: bool,
+    /// What was expected.
+    pub expected: Expectation,
+    /// The rule that was expected to decide.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub expected_rule: Option<String>,
+    /// What came out, and why.
+    pub explanation: Explanation,
+}
+
+/// Runs every test of the policy, in order.
+pub fn run_tests(policy: &Arc<Policy>, read: ReadStatement<'_>) -> Vec<TestOutcome> {
+    policy.tests().iter().map(|test| run_test(policy, test, read)).collect()
+}
+
+/// Runs one test.
+pub fn run_test(policy: &Arc<Policy>, test: &TestCase, read: ReadStatement<'_>) -> TestOutcome {
+    let principal = test.identity.principal(policy);
+    let operations = match (&test.statement, policy.connection(&test.connection)) {
+        (Some(text), Some(connection)) => {
+            read(connection, text).unwrap_or_else(|error| vec![unreadable(text, error)])
+        }
+        _ => Vec::new(),
+    };
+    let question = Question {
+        principal: &principal,
+        connection: &test.connection,
+        operations: &operations,
+        now: test.now,
+        source: test.source,
+        client: &test.client,
+        window: if test.window { Window::Open } else { Window::None },
+    };
+    let explanation = explain(policy, &question);
+    let rule_fits = test.rule.as_ref().is_none_or(|rule| *rule == explanation.decision.rule.name);
+    TestOutcome {
+        name: test.name.clone(),
+        location: test.location.clone(),
+        passed: explanation.outcome == test.expect && rule_fits,
+        expected: test.expect,
+        expected_rule: test.rule.clone(),
+        explanation,
+    }
+}
+
+fn unreadable(text: &str, error: String) -> Operation {
+    Operation {
+        kinds: vec![StatementKind::word("unknown")],
+        resources: Vec::new(),
+        text: text.into(),
+        lacks: Vec::new(),
+        classified: Classified::Not(error),
+    }
+}
+
+impl fmt::Display for TestOutcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = if self.passed { "ok" } else { "FAILED" };
+        write!(f, "{word} {} ({})", self.name, self.location)?;
+        if self.passed {
+            return Ok(());
+        }
+        write!(f, "\n  expected {}", self.expected)?;
+        if let Some(rule) = &self.expected_rule {
+            write!(f, " by `{rule}`")?;
+        }
+        write!(
+            f,
+            ", got {} by {}: {}",
+            self.explanation.outcome, self.explanation.decision.rule, self.explanation.decision.reason
+        )
+    }
+}
