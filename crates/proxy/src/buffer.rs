@@ -31,6 +31,7 @@ use std::{
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite};
+use zeroize::Zeroize as _;
 
 mod pool;
 
@@ -145,6 +146,13 @@ impl ReadBuffer {
     /// Drops the first `n` bytes, or all there are.
     pub fn consume(&mut self, n: usize) {
         self.bytes.advance(n.min(self.bytes.len()));
+    }
+
+    /// Overwrites and drops the first `n` bytes, or all there are: a password must not stay in memory that is reused.
+    pub fn wipe(&mut self, n: usize) {
+        let n = n.min(self.bytes.len());
+        self.bytes.get_mut(..n).unwrap_or_default().zeroize();
+        self.bytes.advance(n);
     }
 
     /// Takes the first `n` bytes, or all there are, without copying them.

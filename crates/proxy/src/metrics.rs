@@ -2,9 +2,32 @@
 //!
 //! Counters end in `_total`. A `reason` label comes from a fixed set, never from a peer.
 
-use metrics::{counter, gauge};
+use metrics::{Unit, counter, describe_counter, describe_gauge, gauge};
 
 use crate::sessions::Traffic;
+
+/// Tells the recorder what each metric means. Called once, after the recorder is installed.
+pub fn describe() {
+    describe_counter!("portcullis_connections_accepted_total", "Transports accepted, by listener.");
+    describe_counter!(
+        "portcullis_connections_refused_total",
+        "Transports refused before their protocol saw them, by listener and reason."
+    );
+    describe_counter!("portcullis_accept_errors_total", "Failures of accept(2), by listener.");
+    describe_gauge!("portcullis_connections_open", "Transports open now, by listener.");
+    describe_counter!(
+        "portcullis_handshake_failures_total",
+        "Logins that did not finish, by listener and reason."
+    );
+    describe_counter!("portcullis_panics_total", "Sessions ended by a defect of the gateway, by listener.");
+    describe_gauge!("portcullis_sessions_live", "Sessions live now.");
+    describe_counter!(
+        "portcullis_bytes_total",
+        Unit::Bytes,
+        "Bytes relayed, from clients (`in`) and to clients (`out`)."
+    );
+    describe_counter!("portcullis_statements_total", "Operations decided.");
+}
 
 /// A transport was accepted.
 pub(crate) fn accepted(listener: &'static str) {

@@ -221,3 +221,15 @@ async fn a_relay_of_both_moves_everything_through_small_pipes() {
     writer.await.unwrap();
     assert_eq!(reader.await.unwrap(), expected);
 }
+
+#[tokio::test]
+async fn wiped_bytes_are_gone_and_the_rest_stays() {
+    let (mut far, mut near) = tokio::io::duplex(64);
+    far.write_all(b"secretrest").await.unwrap();
+    let mut buffer = ReadBuffer::new(1024);
+    assert_eq!(fill(&mut buffer, &mut near).await, Some(Fill::Read(10)));
+    buffer.wipe(6);
+    assert_eq!(buffer.bytes(), b"rest");
+    buffer.wipe(usize::MAX);
+    assert!(buffer.is_empty());
+}

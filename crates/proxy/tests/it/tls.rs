@@ -371,3 +371,31 @@ fn turn(
         }
     }
 }
+
+/// Promise "bounded": what is held for a peer that does not read is limited, in rustls and in the queue.
+#[tokio::test]
+async fn a_peer_that_does_not_read_holds_a_bounded_amount() {
+    const PIPE: usize = 64 * 1024;
+    const HELD: usize = 64 * 1024;
+    let ca = TestCa::new();
+    let dir = Scratch::new();
+    let server = downstream(&ca.localhost(), dir.path()).server_config(&[]).unwrap();
+    let config = UpstreamTlsConfigs::new().client_config(Verify::Nothing, None, &[]).unwrap();
+    let (mut near, _far) = handshake(&server, &config, "localhost").await.unwrap();
+    let mut queue = WriteQueue::new(32 * 1024);
+    let mut pushed = 0;
+    std::future::poll_fn(|cx| {
+        loop {
+            let drained = queue.poll_drain(cx, &mut near).map(Result::unwrap);
+            if drained.is_pending() && queue.is_full() {
+                return Poll::Ready(());
+            }
+            queue.push(vec![7; 8 * 1024].into());
+            pushed += 8 * 1024;
+            assert!(pushed < 10_000_000, "nobody reads, and still more is taken");
+        }
+    })
+    .await;
+    let limit = PIPE + HELD + 32 * 1024 + 8 * 1024;
+    assert!(pushed <= limit + limit / 8, "{pushed} bytes were taken for a peer that reads none");
+}
