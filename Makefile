@@ -40,11 +40,10 @@ layers:
 	scripts/check-layers
 
 docs: setup-build
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps --document-private-items --quiet
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps --quiet
 
 test:
 	@scripts/setup test
-	$(CARGO) build $(LOCKED) --workspace --all-targets
 	$(CARGO) test $(LOCKED) --workspace --doc --quiet
 	$(CARGO) nextest run $(LOCKED) --workspace $(ARGS)
 
