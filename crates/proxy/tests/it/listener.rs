@@ -215,3 +215,33 @@ async fn aborting_ends_who_is_still_there() {
     gateway.serving.await.unwrap();
     assert!(is_closed(&mut client).await);
 }
+
+/// Runs [`out_of_descriptors`] in a process that may open few files.
+#[test]
+fn running_out_of_file_descriptors_is_survived() {
+    let limited = "ulimit -n 64 && exec \"$0\" --ignored --exact listener::out_of_descriptors";
+    let output = std::process::Command::new("sh")
+        .args(["-c", limited])
+        .arg(std::env::current_exe().unwrap())
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}");
+}
+
+#[tokio::test]
+#[ignore = "run by `running_out_of_file_descriptors_is_survived` under a limit"]
+async fn out_of_descriptors() {
+    let gateway = Gateway::start(Admission::new(1000, 1000), None).await;
+    let mut clients = Vec::new();
+    while let Ok(client) = TcpStream::connect(gateway.address).await {
+        clients.push(client);
+        assert!(clients.len() < 100, "the limit is in force");
+        tokio::task::yield_now().await;
+    }
+    // Every descriptor is taken: whoever is accepted is served, and newcomers are once some are free again.
+    assert!(answers(&mut clients[0]).await);
+    clients.truncate(1);
+    while !answers(&mut gateway.connect().await).await {}
+    assert!(answers(&mut clients[0]).await);
+}
