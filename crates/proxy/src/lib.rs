@@ -19,6 +19,7 @@ pub mod gate;
 pub mod listener;
 pub mod metrics;
 pub mod sessions;
+pub mod supervise;
 pub mod tls;
 pub mod transport;
 

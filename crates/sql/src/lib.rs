@@ -24,6 +24,7 @@ pub mod fuzz;
 pub mod harmless;
 pub mod names;
 mod normalise;
+pub mod outside;
 mod parse;
 mod pool;
 pub mod resolve;
@@ -41,6 +42,7 @@ pub use catalog::{
 };
 pub use error::AnalysisError;
 pub use names::{UNRESOLVED_SCHEMA, resource_name};
+pub use outside::function_call;
 pub use resolve::Resolved;
 pub use search_path::{SearchPath, SearchPaths};
 pub use session_state::{NoSessionState, SessionEffect, SessionState, Transaction};

@@ -1,0 +1,148 @@
+//! The upstream's catalog: what its names mean, read once per database and read again when something may have changed it.
+//!
+//! **Promises.** Read over a session of its own, opened under the permit of whoever needs it, with every setting that could
+//! change what it sees pinned. Statements that change structure make it be read again before the next one is judged.
+//! Changes made past the gateway are seen within [`SOFT_AGE`].
+//!
+//! **Does not** interpret what it reads (`sql` does).
+//!
+//! **How to read it**: [`DatabaseCatalog`] (sharing and freshness), `catalog/load.rs` (the queries).
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwapOption;
+use portcullis_access::Permit;
+use portcullis_core::{ConnectionName, Timestamp};
+use portcullis_proxy::gate::Gate;
+use portcullis_sql::CatalogSnapshot;
+
+use crate::{connect, upstream::Logins};
+
+pub(crate) mod load;
+
+/// A catalog older than this is read again in the background while it is used.
+pub const SOFT_AGE: Duration = Duration::from_secs(30);
+
+/// Reading a catalog takes no longer than this.
+const LOAD_LIMIT: Duration = Duration::from_secs(20);
+
+/// The catalogs of every database sessions go to.
+#[derive(Default)]
+pub struct Catalogs {
+    databases: Mutex<HashMap<(ConnectionName, Option<String>), Arc<DatabaseCatalog>>>,
+}
+
+impl std::fmt::Debug for Catalogs {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Catalogs").finish_non_exhaustive()
+    }
+}
+
+/// The catalog could not be read.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("the upstream's catalog cannot be read: {0}")]
+pub struct LoadError(pub(crate) String);
+
+/// The catalog of one database, shared by its sessions.
+pub struct DatabaseCatalog {
+    current: ArcSwapOption<CatalogSnapshot>,
+    /// Counts invalidations: a load that began before one is not the last word.
+    invalidations: AtomicU64,
+    loaded_generation: AtomicU64,
+    loaded_at: AtomicI64,
+    loading: tokio::sync::Mutex<()>,
+}
+
+impl Catalogs {
+    /// The catalog of the database a permit leads to.
+    pub fn of(&self, permit: &Permit) -> Arc<DatabaseCatalog> {
+        let key = (permit.connection().name.clone(), permit.facts().database.clone());
+        let mut databases = self.databases.lock().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(databases.entry(key).or_insert_with(|| Arc::new(DatabaseCatalog::new())))
+    }
+
+    /// Forgets everything: connections may lead elsewhere now.
+    pub fn clear(&self) {
+        self.databases.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+}
+
+impl DatabaseCatalog {
+    fn new() -> Self {
+        Self {
+            current: ArcSwapOption::empty(),
+            invalidations: AtomicU64::new(1),
+            loaded_generation: AtomicU64::new(0),
+            loaded_at: AtomicI64::new(0),
+            loading: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    /// What is known, unless a statement has changed it since.
+    pub fn current(&self) -> Option<Arc<CatalogSnapshot>> {
+        if self.loaded_generation.load(SeqCst) < self.invalidations.load(SeqCst) {
+            return None;
+        }
+        self.current.load_full()
+    }
+
+    /// What was last known, whether or not it is still true: for records where nothing is judged.
+    pub fn last_known(&self) -> Option<Arc<CatalogSnapshot>> {
+        self.current.load_full()
+    }
+
+    /// A statement that changes structure has landed.
+    pub fn invalidate(&self) {
+        self.invalidations.fetch_add(1, SeqCst);
+    }
+
+    /// Whether it is time to read it again though nothing is known to have changed.
+    pub fn is_old(&self, now: Timestamp) -> bool {
+        now.since(Timestamp::from_micros(self.loaded_at.load(SeqCst))) > SOFT_AGE
+    }
+
+    /// Reads it, unless that has become unnecessary while waiting for another reader.
+    ///
+    /// Cancel safety: dropping it leaves the catalog as it was.
+    ///
+    /// # Errors
+    /// The upstream could not be reached, or does not answer as expected.
+    pub async fn refresh(&self, gate: &Gate, logins: &Logins, permit: &Permit) -> Result<Arc<CatalogSnapshot>, LoadError> {
+        let _turn = self.loading.lock().await;
+        if let Some(current) = self.current()
+            && !self.is_old(gate.clock.now())
+        {
+            return Ok(current);
+        }
+        let generation = self.invalidations.load(SeqCst);
+        let began = gate.clock.now();
+        let reading = async {
+            let parameters = [
+                ("application_name", "portcullis catalog"),
+                ("default_transaction_read_only", "on"),
+                ("client_encoding", "UTF8"),
+                ("standard_conforming_strings", "on"),
+                ("search_path", "pg_catalog"),
+            ];
+            let parameters: Vec<(String, String)> =
+                parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let upstream = connect::open(gate, logins, permit, &parameters).await.map_err(|e| LoadError(e.to_string()))?;
+            load::read(upstream.transport).await
+        };
+        let snapshot = tokio::time::timeout(LOAD_LIMIT, reading)
+            .await
+            .map_err(|_| LoadError("the upstream did not answer in time".to_owned()))??;
+        let snapshot = Arc::new(snapshot);
+        self.current.store(Some(Arc::clone(&snapshot)));
+        self.loaded_generation.store(generation, SeqCst);
+        self.loaded_at.store(began.as_micros(), SeqCst);
+        Ok(snapshot)
+    }
+}

@@ -1,0 +1,734 @@
+//! Messages -> operations -> what is forwarded: the judge in the data path. No I/O, so that it is tested with bytes alone.
+//!
+//! **Promises.** A message that makes the server run something is forwarded only after its operation was allowed and noted
+//! for the journal; the relay commits what is noted before it writes. Whatever does not parse ends the session. A refused
+//! statement leaves client and server in the same transaction state (see `refuse`).
+//!
+//! **How to read it**: [`Inspector::frontend`] (client to server), `backend` (server to client), `judge` (text to
+//! decision), `refuse` (what happens instead).
+//!
+//! **References**: PostgreSQL documentation, 55.2 "Message Flow".
+
+use std::{collections::VecDeque, sync::Arc};
+
+use bytes::{Bytes, BytesMut};
+use portcullis_core::EndReason;
+use portcullis_policy::SessionRules;
+use portcullis_proxy::{
+    buffer::ReadBuffer,
+    fingerprint::{Fingerprint, FingerprintKey},
+    gate::{GateSession, RECORDED_TEXT},
+};
+use portcullis_sql::SessionEffect;
+
+use crate::{
+    codec::{
+        BindScanner, Direction, Frames, Header, Next, Piece,
+        backend::TransactionStatus,
+        frontend::{self, Message, Named, Target, tag},
+        limits::significant,
+    },
+    session::{
+        flight::{Effect, Flight},
+        names::{Names, Portal, Prepared},
+        outputs::Outputs,
+    },
+};
+
+mod backend;
+mod judge;
+mod refuse;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use judge::Judge;
+use refuse::{Refusals, Unit};
+
+/// The most bytes of one client message that are kept: a statement of the longest length and what surrounds it.
+pub(crate) const fn longest_message(statement: usize) -> usize {
+    statement + SLACK + Header::LEN
+}
+
+/// One session's inspection.
+pub(crate) struct Inspector {
+    pub(crate) session: GateSession,
+    pub(crate) judge: Judge,
+    pub(crate) flight: Flight<Prepared>,
+    names: Names,
+    refusals: Refusals,
+    fingerprints: FingerprintKey,
+    limits: InspectLimits,
+    /// Messages of a refused extended-protocol sequence are dropped up to its `Sync`.
+    skipping: Skipping,
+    /// The rest of a client message that is longer than the read buffer.
+    streaming: Streaming,
+    /// Bytes of a server message still to be passed on.
+    down_left: usize,
+    encoding: Encoding,
+    /// A statement that changes structure is in flight: the catalog is read again once it has landed.
+    changes_structure: bool,
+    told_fatal: bool,
+}
+
+/// Limits of the process file that count here.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct InspectLimits {
+    /// The longest statement that is analysed, in bytes.
+    pub(crate) statement: usize,
+}
+
+/// What the server said of how it reads text.
+#[derive(Debug, Clone, Copy)]
+struct Encoding {
+    standard_strings: bool,
+    utf8: bool,
+    /// A change of `client_encoding` is in flight: until it landed only ASCII is read.
+    changing: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Skipping {
+    No,
+    /// The server skips too: it was given something that fails, and answers the `Sync`.
+    WithServer,
+    /// The server knows nothing of the sequence; the `Sync` is answered here.
+    Locally,
+}
+
+/// The rest of a client message on its way.
+enum Streaming {
+    No,
+    Forward(usize),
+    Discard(usize),
+    Bind(Box<StreamedBind>),
+}
+
+struct StreamedBind {
+    scanner: BindScanner,
+    print: Fingerprint,
+    values: u32,
+    judged: Option<BindJudged>,
+    /// Header and names, held until the statement's name is known and allowed.
+    held: BytesMut,
+}
+
+struct BindJudged {
+    prepared: Prepared,
+    rules: Arc<SessionRules>,
+    portal: Vec<u8>,
+}
+
+/// Why the client's next message is not looked at yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Blocked {
+    /// More bytes are needed.
+    NeedInput,
+    /// Too much waits to be written.
+    Backpressure,
+    /// Answers in flight must come first.
+    Answers,
+    /// The catalog must be read (again).
+    Catalog,
+    /// A long text must be analysed off the reactor.
+    Analysis(Arc<str>),
+}
+
+/// A message that must wait, or the session's end.
+enum Stop {
+    Blocked(Blocked),
+    End(EndReason),
+}
+
+impl From<EndReason> for Stop {
+    fn from(reason: EndReason) -> Self {
+        Self::End(reason)
+    }
+}
+
+impl From<crate::codec::Error> for Stop {
+    fn from(error: crate::codec::Error) -> Self {
+        Self::End(violation(error.to_string()))
+    }
+}
+
+impl From<portcullis_proxy::gate::NotRecorded> for Stop {
+    fn from(error: portcullis_proxy::gate::NotRecorded) -> Self {
+        Self::End(error.into())
+    }
+}
+
+pub(crate) fn violation(detail: impl Into<String>) -> EndReason {
+    EndReason::ProtocolViolation { detail: detail.into() }
+}
+
+impl Inspector {
+    pub(crate) fn new(
+        session: GateSession,
+        judge: Judge,
+        state: TransactionStatus,
+        fingerprints: FingerprintKey,
+        limits: InspectLimits,
+        nonce: &[u8; 16],
+    ) -> Self {
+        Self {
+            session,
+            judge,
+            flight: Flight::new(state),
+            names: Names::default(),
+            refusals: Refusals::new(nonce),
+            fingerprints,
+            limits,
+            skipping: Skipping::No,
+            streaming: Streaming::No,
+            down_left: 0,
+            encoding: Encoding { standard_strings: true, utf8: true, changing: false },
+            changes_structure: false,
+            told_fatal: false,
+        }
+    }
+
+    /// Whether the session is between operations: a drain may end it here.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.flight.is_empty() && self.flight.state() == TransactionStatus::Idle && self.skipping == Skipping::No
+    }
+
+    /// Whether a message to the client is half written.
+    pub(crate) fn is_within_a_message(&self) -> bool {
+        self.down_left > 0
+    }
+
+    /// Whether a message to the server is half written.
+    pub(crate) fn is_within_a_statement(&self) -> bool {
+        match &self.streaming {
+            Streaming::No | Streaming::Discard(_) => false,
+            Streaming::Forward(_) => true,
+            Streaming::Bind(bind) => bind.judged.is_some(),
+        }
+    }
+
+    /// Whether the server's own last words, a FATAL error, were passed on.
+    pub(crate) fn was_told_fatal(&self) -> bool {
+        self.told_fatal
+    }
+
+    /// Whether the server may be running something for this session.
+    pub(crate) fn is_running(&self) -> bool {
+        !self.flight.is_empty()
+    }
+
+    /// Takes the server's first settings into account.
+    ///
+    /// # Errors
+    /// They are not what the session needs.
+    pub(crate) fn begins_with(&mut self, parameters: &[(Vec<u8>, Vec<u8>)]) -> Result<(), EndReason> {
+        parameters.iter().try_for_each(|(name, value)| self.parameter(name, value))
+    }
+
+    /// Looks at what the client sent, as far as it goes. Takes whole messages and pieces of long ones from `buffer`.
+    ///
+    /// # Errors
+    /// The session must end.
+    pub(crate) fn frontend(&mut self, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<Blocked, EndReason> {
+        if !self.judge.follow(&self.session) {
+            return Ok(Blocked::Catalog);
+        }
+        loop {
+            if out.up.is_full() || out.down.is_full() {
+                return Ok(Blocked::Backpressure);
+            }
+            match self.next_message(buffer, out) {
+                Ok(()) => {}
+                Err(Stop::Blocked(blocked)) => return Ok(blocked),
+                Err(Stop::End(reason)) => return Err(reason),
+            }
+        }
+    }
+
+    fn next_message(&mut self, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<(), Stop> {
+        match &self.streaming {
+            Streaming::No => {}
+            _ => return self.stream(buffer, out),
+        }
+        match Frames::new(Direction::Frontend, buffer.bytes()).next()? {
+            Next::Short => Err(Stop::Blocked(Blocked::NeedInput)),
+            Next::Partial(header) => self.begin_stream(header, buffer, out),
+            Next::Frame(frame) => {
+                // Consumed only once it was dealt with: a message that must wait is looked at again.
+                let length = frame.bytes.len();
+                self.message(frame.bytes, out)?;
+                buffer.consume(length);
+                Ok(())
+            }
+        }
+    }
+
+    /// One whole message. Whatever it forwards is the last thing it does.
+    fn message(&mut self, bytes: &[u8], out: &mut Outputs) -> Result<(), Stop> {
+        let (tag, body) = (bytes.first().copied().unwrap_or(0), bytes.get(Header::LEN..).unwrap_or_default());
+        let message = Message::decode(tag, body)?;
+        if self.skipping != Skipping::No && !matches!(message, Message::Sync | Message::Terminate) {
+            return Ok(());
+        }
+        match message {
+            Message::Query(text) => return self.query(bytes, text, out),
+            Message::Parse(parse) => return self.parse(bytes, parse, out),
+            Message::Bind(_) => return self.whole_bind(bytes, body, out),
+            Message::Execute(execute) => return self.execute(bytes, execute.portal, out),
+            Message::FunctionCall(call) => return self.function_call(bytes, call, out),
+            Message::Close(named) => self.close(named),
+            Message::Describe(_) => self.flight.gather(),
+            Message::Sync => return self.sync(bytes, out),
+            Message::CopyDone | Message::CopyFail(_) => self.flight.copy_end(),
+            Message::Flush | Message::CopyData(_) => {}
+            Message::Terminate => return Err(Stop::End(EndReason::ClientQuit)),
+        }
+        out.up.push_slice(bytes);
+        Ok(())
+    }
+
+    fn query(&mut self, bytes: &[u8], text: &[u8], out: &mut Outputs) -> Result<(), Stop> {
+        self.own_point_is_possible()?;
+        let judged = match self.judge_text(text)? {
+            Ok(analysis) => self.judge.statements(&analysis, &self.session, &self.names, &self.flight).map(|j| (analysis, j)),
+            Err(refused) => Err(refused),
+        };
+        match judged {
+            Ok((analysis, verdicts)) => {
+                let effects = self.begin(&analysis, out, verdicts, None)?;
+                self.flight.own_point(effects);
+                out.up.push_slice(bytes);
+                Ok(())
+            }
+            Err(refused) => self.refuse(Unit::Query, *refused, out),
+        }
+    }
+
+    fn parse(&mut self, bytes: &[u8], parse: frontend::Parse<'_>, out: &mut Outputs) -> Result<(), Stop> {
+        if self.flight.is_full() || !self.names.has_room() {
+            return self.wait_or_limit("too many prepared statements");
+        }
+        let judged = match self.judge_text(parse.text)? {
+            Ok(analysis) => {
+                self.judge.statements(&analysis, &self.session, &self.names, &self.flight).map(|_| analysis)
+            }
+            Err(refused) => Err(refused),
+        };
+        match judged {
+            Ok(prepared) => {
+                let name = significant(parse.name).to_vec();
+                self.flight.gather_effect(Effect::Parse { name, prepared });
+                out.up.push_slice(bytes);
+                Ok(())
+            }
+            Err(refused) => self.refuse(Unit::Extended, *refused, out),
+        }
+    }
+
+    /// A Bind that has arrived whole: the common case, without a scanner on the heap.
+    fn whole_bind(&mut self, bytes: &[u8], body: &[u8], out: &mut Outputs) -> Result<(), Stop> {
+        let bind = frontend_bind(body)?;
+        let mut print = self.fingerprints.start();
+        for value in bind.values.iter() {
+            print.value(value.map(|v| u32::try_from(v.len()).unwrap_or(u32::MAX)));
+            print.bytes(value.unwrap_or_default());
+        }
+        match self.bind_judged(bind.statement, bind.portal)? {
+            Ok(judged) => {
+                let binds = (!bind.values.is_empty()).then(|| print.finish());
+                self.bound(judged, binds, out)?;
+                out.up.push_slice(bytes);
+                Ok(())
+            }
+            Err(refused) => self.refuse(Unit::Extended, *refused, out),
+        }
+    }
+
+    /// What a Bind to `statement` may run.
+    fn bind_judged(&mut self, statement: &[u8], portal: &[u8]) -> Result<Result<BindJudged, Box<refuse::Refused>>, Stop> {
+        if !self.names.has_room() {
+            return self.wait_or_limit("too many portals").map(|()| Err(Box::new(refuse::Refused::statement_unknown(""))));
+        }
+        let name = || format!("prepared statement {}", String::from_utf8_lossy(statement));
+        let prepared = match self.meaning(statement)?.or_else(|| self.judge.unseen(&name())) {
+            Some(prepared) => prepared,
+            None => return Ok(Err(Box::new(refuse::Refused::statement_unknown(&String::from_utf8_lossy(statement))))),
+        };
+        let verdicts = self.judge.statements(&prepared, &self.session, &self.names, &self.flight);
+        let rules = Arc::clone(self.judge.rules());
+        Ok(verdicts.map(|_| BindJudged { prepared, rules, portal: significant(portal).to_vec() }))
+    }
+
+    /// Notes an allowed Bind and remembers its portal.
+    fn bound(&mut self, judged: BindJudged, binds: Option<String>, out: &mut Outputs) -> Result<(), Stop> {
+        let verdicts = self.judge.statements(&judged.prepared, &self.session, &self.names, &self.flight);
+        let Ok(verdicts) = verdicts else {
+            return Err(Stop::End(EndReason::GrantRemoved { detail: "the scope changed during a Bind".to_owned() }));
+        };
+        let effects = self.begin(&judged.prepared, out, verdicts, binds)?;
+        self.flight.gather();
+        for effect in effects {
+            self.flight.gather_effect(effect);
+        }
+        let portal = Portal { prepared: judged.prepared, rules: judged.rules };
+        self.names.set_portal(&judged.portal, portal);
+        Ok(())
+    }
+
+    /// What a statement's name means when a message sent now reaches the server; waits where that depends on answers owed.
+    fn meaning(&self, name: &[u8]) -> Result<Option<Prepared>, Stop> {
+        let name = significant(name);
+        let coming: Vec<_> = self.flight.coming().filter(|coming| coming.name == name).collect();
+        if let Some(last) = coming.last()
+            && last.settled
+        {
+            return Ok(Some(Arc::clone(last.prepared)));
+        }
+        let Some(confirmed) = self.names.confirmed(name) else {
+            return Err(Stop::End(EndReason::ProtocolViolation { detail: "a statement name has too many meanings".to_owned() }));
+        };
+        let mut candidates = confirmed.iter().chain(coming.iter().map(|coming| coming.prepared));
+        let first = candidates.next().map(Arc::clone);
+        let several = candidates.any(|other| first.as_ref().is_some_and(|first| first.shape_id() != other.shape_id() || first.text() != other.text()));
+        match (several, self.flight.owed()) {
+            (false, _) => Ok(first),
+            (true, 1..) => Err(Stop::Blocked(Blocked::Answers)),
+            // Nothing will settle it: what cannot be told is not run, and not recorded as something it may not be.
+            (true, 0) => Ok(None),
+        }
+    }
+
+    fn execute(&mut self, bytes: &[u8], portal: &[u8], out: &mut Outputs) -> Result<(), Stop> {
+        let name = significant(portal);
+        let stale = match self.names.portal(name) {
+            Some(portal) if Arc::ptr_eq(&portal.rules, self.judge.rules()) => None,
+            Some(portal) => Some(Arc::clone(&portal.prepared)),
+            None if self.names.is_cursor(name) || self.judge.rules().is_pass_through() => None,
+            None => {
+                let refused = refuse::Refused::portal_unknown(&String::from_utf8_lossy(portal));
+                return self.refuse(Unit::Extended, refused, out);
+            }
+        };
+        if let Some(prepared) = stale {
+            // The policy changed between Bind and Execute.
+            let verdict = self.judge.statements(&prepared, &self.session, &self.names, &self.flight).map(|_| ());
+            if let Err(refused) = verdict {
+                return self.refuse(Unit::Extended, *refused, out);
+            }
+            let rules = Arc::clone(self.judge.rules());
+            if let Some(portal) = self.names.portal_mut(name) {
+                portal.rules = rules;
+            }
+        }
+        self.flight.gather();
+        out.up.push_slice(bytes);
+        Ok(())
+    }
+
+    fn function_call(
+        &mut self,
+        bytes: &[u8],
+        call: frontend::FunctionCall<'_>,
+        out: &mut Outputs,
+    ) -> Result<(), Stop> {
+        self.own_point_is_possible()?;
+        let mut print = self.fingerprints.start();
+        for value in call.arguments.iter() {
+            print.value(value.map(|v| u32::try_from(v.len()).unwrap_or(u32::MAX)));
+            print.bytes(value.unwrap_or_default());
+        }
+        let binds = (!call.arguments.is_empty()).then(|| print.finish());
+        match self.judge.function(call.oid, &self.session) {
+            Ok(mut judged) => {
+                self.session.note(&mut judged, None, binds)?;
+                self.flight.own_point(VecDeque::new());
+                out.up.push_slice(bytes);
+                Ok(())
+            }
+            Err(refused) => self.refuse(Unit::FunctionCall, *refused, out),
+        }
+    }
+
+    /// A FunctionCall longer than is waited for (a large object being written): judged by its oid, then passed on in pieces.
+    fn long_function_call(&mut self, header: Header, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<(), Stop> {
+        self.own_point_is_possible()?;
+        let Some(oid) = buffer.bytes().get(Header::LEN..).and_then(|body| body.first_chunk()) else {
+            return Err(Stop::Blocked(Blocked::NeedInput));
+        };
+        match self.judge.function(u32::from_be_bytes(*oid), &self.session) {
+            Ok(mut judged) => {
+                self.session.note(&mut judged, None, None)?;
+                self.flight.own_point(VecDeque::new());
+                buffer.forward(Header::LEN, &mut out.up);
+                self.streaming = Streaming::Forward(header.body);
+                Ok(())
+            }
+            Err(refused) => {
+                buffer.consume(Header::LEN);
+                self.streaming = Streaming::Discard(header.body);
+                self.refuse(Unit::FunctionCall, *refused, out)
+            }
+        }
+    }
+
+    fn close(&mut self, named: Named<'_>) {
+        let name = significant(named.name);
+        match named.target {
+            Target::Statement => self.flight.gather_effect(Effect::CloseStatement { name: name.to_vec() }),
+            Target::Portal => {
+                self.names.close_portal(name);
+                self.flight.gather_effect(Effect::ClosePortal);
+            }
+        }
+    }
+
+    fn sync(&mut self, bytes: &[u8], out: &mut Outputs) -> Result<(), Stop> {
+        match std::mem::replace(&mut self.skipping, Skipping::No) {
+            Skipping::Locally => {
+                let state = self.flight.state();
+                out.say(|down| state.encode(down));
+            }
+            Skipping::No | Skipping::WithServer => {
+                self.flight.sync();
+                out.up.push_slice(bytes);
+            }
+        }
+        self.speak(out);
+        Ok(())
+    }
+
+    /// A Query or FunctionCall inside a sequence that no Sync has closed: which of the two the server answers depends on
+    /// errors it has not reported yet, so that the answers could not be told apart.
+    fn own_point_is_possible(&self) -> Result<(), Stop> {
+        if self.flight.is_gathering() {
+            return Err(Stop::End(violation("a Query or FunctionCall inside an extended-query sequence without Sync")));
+        }
+        if self.flight.is_full() {
+            return Err(Stop::Blocked(Blocked::Answers));
+        }
+        Ok(())
+    }
+
+    fn wait_or_limit(&self, what: &str) -> Result<(), Stop> {
+        if self.flight.owed() > 0 && self.flight.is_full() {
+            return Err(Stop::Blocked(Blocked::Answers));
+        }
+        Err(Stop::End(violation(what)))
+    }
+
+    /// Text bytes -> analysis, or the refusal.
+    #[expect(clippy::type_complexity, reason = "the inner result is the judgement, the outer one whether it could be made now")]
+    fn judge_text(&mut self, text: &[u8]) -> Result<Result<Prepared, Box<refuse::Refused>>, Stop> {
+        if text.len() > self.limits.statement && !self.judge.rules().is_pass_through() {
+            return Ok(Err(Box::new(self.judge.too_long(text, self.limits.statement, &self.session))));
+        }
+        let readable = self.encoding.standard_strings && ((self.encoding.utf8 && !self.encoding.changing) || text.is_ascii());
+        let Some(text) = std::str::from_utf8(text).ok().filter(|_| readable || self.judge.rules().is_pass_through()) else {
+            return Ok(Err(Box::new(self.judge.unreadable(text, &self.session))));
+        };
+        match self.judge.analysis(text) {
+            judge::Analysed::Done(analysis) => Ok(Ok(analysis)),
+            judge::Analysed::Long(text) => Err(Stop::Blocked(Blocked::Analysis(text))),
+            judge::Analysed::Failed(error) => {
+                let refused = self.judge.not_analysed(text, &error, &self.session);
+                Ok(refused.map_err(Box::new))
+            }
+        }
+    }
+
+    /// Everything was allowed: notes it, tells the client of warnings, takes the effects into account. Returns the effects
+    /// that hang on the server's answer.
+    fn begin(
+        &mut self,
+        analysis: &Prepared,
+        out: &mut Outputs,
+        verdicts: judge::Verdicts,
+        binds: Option<String>,
+    ) -> Result<VecDeque<Effect<Prepared>>, Stop> {
+        self.judge.note(analysis, verdicts, &mut self.session, binds, out)?;
+        let mut effects = VecDeque::new();
+        for statement in analysis.statements() {
+            self.changes_structure |= judge::changes_structure(statement);
+            self.judge.take_settings(statement);
+            self.encoding.changing |= statement.settings().iter().any(|change| change.concerns("client_encoding"));
+            match statement.effect() {
+                Some(SessionEffect::Prepare { name, inner }) => effects.push_back(Effect::SqlPrepare {
+                    name: significant(name.as_bytes()).to_vec(),
+                    prepared: Arc::clone(inner),
+                }),
+                Some(SessionEffect::Deallocate { name }) => effects.push_back(Effect::SqlDeallocate {
+                    name: name.as_ref().map(|name| significant(name.as_bytes()).to_vec()),
+                }),
+                Some(SessionEffect::DiscardAll) => effects.push_back(Effect::SqlDeallocate { name: None }),
+                Some(SessionEffect::Declare { name, inner, .. }) => self.names.add_cursor(name, Arc::clone(inner)),
+                Some(SessionEffect::CreateTemporary { name }) => {
+                    self.names.add_temporary(name);
+                    self.judge.forget();
+                }
+                Some(
+                    SessionEffect::Execute { .. }
+                    | SessionEffect::Fetch { .. }
+                    | SessionEffect::Close { .. }
+                    | SessionEffect::DiscardTemporary,
+                )
+                | None => {}
+            }
+        }
+        self.speak(out);
+        Ok(effects)
+    }
+
+    fn begin_stream(&mut self, header: Header, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<(), Stop> {
+        let need_more = Err(Stop::Blocked(Blocked::NeedInput));
+        if self.skipping != Skipping::No && header.streams(Direction::Frontend) {
+            buffer.consume(Header::LEN);
+            self.streaming = Streaming::Discard(header.body);
+            return Ok(());
+        }
+        match header.tag {
+            tag::COPY_DATA => {
+                buffer.forward(Header::LEN, &mut out.up);
+                self.streaming = Streaming::Forward(header.body);
+                Ok(())
+            }
+            tag::BIND if header.body > WHOLE => {
+                let mut held = BytesMut::new();
+                held.extend_from_slice(&buffer.take(Header::LEN));
+                self.streaming = Streaming::Bind(Box::new(StreamedBind {
+                    scanner: BindScanner::new(header.body),
+                    print: self.fingerprints.start(),
+                    values: 0,
+                    judged: None,
+                    held,
+                }));
+                Ok(())
+            }
+            tag::QUERY | tag::PARSE if header.body > self.limits.statement + SLACK => {
+                self.too_long_to_keep(header, buffer, out)
+            }
+            tag::FUNCTION_CALL if header.body > WHOLE => self.long_function_call(header, buffer, out),
+            _ => need_more,
+        }
+    }
+
+    /// A statement longer than the limit: passed on in pieces where nothing is judged, else refused without keeping it.
+    fn too_long_to_keep(&mut self, header: Header, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<(), Stop> {
+        let seen = buffer.len() - Header::LEN;
+        if seen < RECORDED_TEXT.min(header.body) {
+            return Err(Stop::Blocked(Blocked::NeedInput));
+        }
+        let start: Vec<u8> = buffer.bytes().iter().skip(Header::LEN).take(RECORDED_TEXT).copied().collect();
+        let unit = if header.tag == tag::QUERY { Unit::Query } else { Unit::Extended };
+        if unit == Unit::Query {
+            self.own_point_is_possible()?;
+        }
+        match self.judge.long_statement(&start, header.body, &self.session) {
+            Ok(mut judged) if unit == Unit::Query => {
+                self.session.note(&mut judged, None, None)?;
+                self.flight.own_point(VecDeque::new());
+                buffer.forward(Header::LEN, &mut out.up);
+                self.streaming = Streaming::Forward(header.body);
+            }
+            Ok(_) => return Err(Stop::End(violation("a prepared statement longer than the limit"))),
+            Err(refused) => {
+                buffer.consume(Header::LEN);
+                self.streaming = Streaming::Discard(header.body);
+                self.refuse(unit, *refused, out)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn stream(&mut self, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<(), Stop> {
+        if buffer.is_empty() {
+            return Err(Stop::Blocked(Blocked::NeedInput));
+        }
+        match std::mem::replace(&mut self.streaming, Streaming::No) {
+            Streaming::No => Ok(()),
+            Streaming::Forward(left) => {
+                let take = left.min(buffer.len());
+                buffer.forward(take, &mut out.up);
+                if left > take {
+                    self.streaming = Streaming::Forward(left - take);
+                }
+                Ok(())
+            }
+            Streaming::Discard(left) => {
+                let take = left.min(buffer.len());
+                buffer.consume(take);
+                if left > take {
+                    self.streaming = Streaming::Discard(left - take);
+                }
+                Ok(())
+            }
+            Streaming::Bind(bind) => self.stream_bind(bind, buffer, out),
+        }
+    }
+
+    fn stream_bind(&mut self, mut bind: Box<StreamedBind>, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<(), Stop> {
+        if bind.judged.is_none()
+            && let (Some(statement), Some(portal)) = (bind.scanner.statement(), bind.scanner.portal())
+        {
+            let (statement, portal) = (statement.to_vec(), portal.to_vec());
+            match self.bind_judged(&statement, &portal) {
+                Ok(Ok(judged)) => bind.judged = Some(judged),
+                Ok(Err(refused)) => {
+                    self.streaming = Streaming::Discard(bind.scanner.left());
+                    if bind.scanner.left() == 0 {
+                        self.streaming = Streaming::No;
+                    }
+                    return self.refuse(Unit::Extended, *refused, out);
+                }
+                Err(stop) => {
+                    self.streaming = Streaming::Bind(bind);
+                    return Err(stop);
+                }
+            }
+        }
+        // Until the names are known, little is fed at a time: what is fed is held.
+        let most = if bind.judged.is_some() { usize::MAX } else { NAME_STEP };
+        let chunk: Bytes = buffer.take(bind.scanner.left().min(most));
+        let StreamedBind { scanner, print, values, .. } = &mut *bind;
+        scanner.feed(&chunk, |piece| match piece {
+            Piece::Value { length, .. } => {
+                *values += 1;
+                print.value(length);
+            }
+            Piece::Bytes(bytes) => print.bytes(bytes),
+        })?;
+        if bind.judged.is_none() {
+            bind.held.extend_from_slice(&chunk);
+            if bind.scanner.left() == 0 {
+                return Err(Stop::End(violation("a Bind without names")));
+            }
+            self.streaming = Streaming::Bind(bind);
+            return Ok(());
+        }
+        if !bind.held.is_empty() {
+            out.up.push(std::mem::take(&mut bind.held).freeze());
+        }
+        if bind.scanner.left() > 0 {
+            out.up.push(chunk);
+            self.streaming = Streaming::Bind(bind);
+            return Ok(());
+        }
+        // The last piece: noted before it is handed on, and the relay commits before it writes.
+        let StreamedBind { scanner, print, values, judged, .. } = *bind;
+        scanner.finish()?;
+        if let Some(judged) = judged {
+            self.bound(judged, (values > 0).then(|| print.finish()), out)?;
+        }
+        out.up.push(chunk);
+        Ok(())
+    }
+}
+
+/// A Bind up to this many bytes is waited for whole.
+const WHOLE: usize = 16 * 1024;
+/// How much of a long Bind is fed at a time until its names are known.
+const NAME_STEP: usize = 256;
+/// What a Query or Parse may hold besides its text.
+const SLACK: usize = 300 * 1024;
+
+fn frontend_bind(body: &[u8]) -> Result<crate::codec::bind::Bind<'_>, Stop> {
+    Ok(crate::codec::bind::Bind::decode(body)?)
+}

@@ -1,0 +1,175 @@
+//! Server to client: passed on as it is, but for the answers to stand-ins; watched for what the judge must know.
+
+use bytes::BytesMut;
+use portcullis_core::EndReason;
+use portcullis_proxy::buffer::ReadBuffer;
+
+use super::{Effect, Inspector, violation};
+use crate::{
+    codec::{
+        Direction, ErrorFields, Frames, Header, Next,
+        backend::{self, TransactionStatus, tag},
+    },
+    session::outputs::Outputs,
+};
+
+/// An error up to this long is waited for whole: it may be the answer to a stand-in, which is short.
+const WHOLE_ERROR: usize = 64 * 1024;
+
+impl Inspector {
+    /// Looks at what the server sent, as far as it goes, and passes it on.
+    ///
+    /// # Errors
+    /// The session must end.
+    pub(crate) fn backend(&mut self, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<(), EndReason> {
+        while !buffer.is_empty() && !out.down.is_full() {
+            if self.down_left > 0 {
+                let take = self.down_left.min(buffer.len());
+                buffer.forward(take, &mut out.down);
+                self.down_left -= take;
+                if self.down_left == 0 {
+                    self.speak(out);
+                }
+                continue;
+            }
+            if !self.pass_run(buffer, out)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells the client what waits to be told, unless a message to it is half written.
+    pub(super) fn speak(&self, out: &mut Outputs) {
+        if self.down_left == 0 {
+            out.speak();
+        }
+    }
+
+    /// Passes on the messages at the start of `buffer` in one piece, up to one that must be exchanged. Whether anything was
+    /// passed on.
+    fn pass_run(&mut self, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<bool, EndReason> {
+        let broken = |error: crate::codec::Error| EndReason::UpstreamQuit { detail: format!("upstream: {error}") };
+        let mut frames = Frames::new(Direction::Backend, buffer.bytes());
+        let mut exchanged = None;
+        let partial = loop {
+            let before = frames.offset();
+            match frames.next().map_err(broken)? {
+                Next::Short => break None,
+                Next::Partial(header) => break Some(header),
+                Next::Frame(frame) => match self.watch(frame.tag, frame.body)? {
+                    None => {}
+                    Some(instead) => {
+                        exchanged = Some((before, frame.bytes.len(), instead));
+                        break None;
+                    }
+                },
+            }
+        };
+        if let Some((before, length, instead)) = exchanged {
+            if before > 0 {
+                buffer.forward(before, &mut out.down);
+            }
+            buffer.consume(length);
+            out.down.push_slice(&instead);
+            return Ok(true);
+        }
+        let whole = frames.offset();
+        let streams = partial.is_some_and(|header| {
+            header.streams(Direction::Backend) && !(header.tag == tag::ERROR_RESPONSE && header.body <= WHOLE_ERROR)
+        });
+        match partial {
+            Some(header) if streams => {
+                let available = buffer.len();
+                self.down_left = (whole + header.message()).saturating_sub(available);
+                if header.tag == tag::ERROR_RESPONSE {
+                    self.flight.error();
+                }
+                buffer.forward(available, &mut out.down);
+                Ok(true)
+            }
+            Some(Header { .. }) | None if whole > 0 => {
+                buffer.forward(whole, &mut out.down);
+                Ok(true)
+            }
+            _ => Ok(false),
+        }
+    }
+
+    /// Learns from one whole message; what to pass on instead, where it must be exchanged.
+    fn watch(&mut self, tag: u8, body: &[u8]) -> Result<Option<BytesMut>, EndReason> {
+        match tag {
+            tag::READY_FOR_QUERY => self.ready(body)?,
+            tag::ERROR_RESPONSE => {
+                let fields = ErrorFields::decode(body).map_err(|error| violation(error.to_string()))?;
+                self.flight.error();
+                self.told_fatal |= fields.is_fatal();
+                return Ok(self.refusals.exchange(&fields));
+            }
+            tag::PARSE_COMPLETE => {
+                if let Some(Effect::Parse { name, prepared }) = self.flight.complete(true) {
+                    self.names.set(&name, prepared);
+                }
+            }
+            tag::CLOSE_COMPLETE => {
+                if let Some(Effect::CloseStatement { name }) = self.flight.complete(false) {
+                    self.names.forget(&name);
+                }
+            }
+            tag::COPY_IN_RESPONSE | tag::COPY_BOTH_RESPONSE => self.flight.copy_in(),
+            tag::PARAMETER_STATUS => {
+                let status = backend::ParameterStatus::decode(body).map_err(|error| violation(error.to_string()))?;
+                self.parameter(status.name, status.value)?;
+            }
+            tag::AUTHENTICATION | tag::BACKEND_KEY_DATA | tag::NEGOTIATE_PROTOCOL_VERSION => {
+                let detail = format!("upstream sent message type {} in an open session", tag.escape_ascii());
+                return Err(EndReason::UpstreamQuit { detail });
+            }
+            _ => {}
+        }
+        Ok(None)
+    }
+
+    fn ready(&mut self, body: &[u8]) -> Result<(), EndReason> {
+        let unknown = |_| EndReason::UpstreamQuit { detail: "upstream sent an unknown transaction status".to_owned() };
+        let state = TransactionStatus::decode(body).map_err(unknown)?;
+        let landed = self.flight.ready(state);
+        for effect in landed.effects {
+            match effect {
+                Effect::SqlPrepare { name, prepared } if landed.errored => self.names.add(&name, prepared),
+                Effect::SqlPrepare { name, prepared } => self.names.set(&name, prepared),
+                Effect::SqlDeallocate { .. } if landed.errored => {}
+                Effect::SqlDeallocate { name: Some(name) } => self.names.forget(&name),
+                Effect::SqlDeallocate { name: None } => self.names.forget_all(),
+                Effect::Parse { .. } | Effect::CloseStatement { .. } | Effect::ClosePortal => {}
+            }
+        }
+        if self.flight.is_empty() {
+            self.refusals.landed();
+            self.encoding.changing = false;
+            if state == TransactionStatus::Idle {
+                self.names.end_transaction();
+            }
+            self.judge.landed(landed.errored, state == TransactionStatus::Idle);
+        }
+        if std::mem::replace(&mut self.changes_structure, false) {
+            self.judge.structure_changed();
+        }
+        Ok(())
+    }
+
+    /// What the server reports of its settings. Two of them decide how it reads text; one whether it still refuses writes.
+    pub(super) fn parameter(&mut self, name: &[u8], value: &[u8]) -> Result<(), EndReason> {
+        match (name, value) {
+            (b"standard_conforming_strings", value) => self.encoding.standard_strings = value == b"on",
+            (b"client_encoding", value) => self.encoding.utf8 = matches!(value, b"UTF8" | b"SQL_ASCII"),
+            (b"default_transaction_read_only", value) if value != b"on" && self.judge.rules().is_read_only() => {
+                let detail = "the upstream session is no longer read-only".to_owned();
+                return Err(EndReason::ProtocolViolation { detail });
+            }
+            (b"search_path", value) => self.judge.search_path_is(value),
+            _ => {}
+        }
+        Ok(())
+    }
+}

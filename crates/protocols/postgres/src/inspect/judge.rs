@@ -1,0 +1,352 @@
+//! Text -> decision: analysis, resolution under what this session may mean by a name, policy; cached by shape.
+//!
+//! A cached judgement counts only while nothing it depends on has changed: rules, catalog, search paths, temporary
+//! relations. Each change starts a new epoch.
+
+use std::{collections::HashMap, sync::Arc};
+
+use portcullis_core::{
+    Obligation, Operation, Resource, ResourceRef, StatementKind, Verb, operation::Classified,
+};
+use portcullis_policy::SessionRules;
+use portcullis_proxy::gate::{GateSession, Judged};
+use portcullis_sql::{
+    Analysis, AnalysisError, Analyzer, CatalogSnapshot, SearchPath, SearchPaths, SessionState, SettingScope, SettingValue,
+    Statement,
+};
+
+use super::{Stop, refuse::Refused};
+use crate::{
+    catalog::DatabaseCatalog,
+    codec::{Report, Severity, limits::significant},
+    session::{
+        flight::Flight,
+        names::{Names, Prepared},
+        outputs::Outputs,
+    },
+};
+
+/// Texts longer than this are analysed off the reactor when they are new.
+const OFF_REACTOR: usize = 8 * 1024;
+
+/// The most shapes whose judgement a session remembers.
+const MAX_CACHED: usize = 512;
+
+/// Judges the statements of one session.
+pub(crate) struct Judge {
+    analyzer: Arc<Analyzer>,
+    database: Arc<DatabaseCatalog>,
+    catalog: Arc<CatalogSnapshot>,
+    rules: Arc<SessionRules>,
+    paths: SearchPaths,
+    cache: HashMap<u64, Cached>,
+    epoch: u64,
+    /// A long text that was analysed off the reactor.
+    ready: Option<(Arc<str>, Result<Prepared, AnalysisError>)>,
+    /// What the search path becomes if the one statement in flight succeeds outside a transaction.
+    settles: Option<SearchPath>,
+    /// The search path the server reported last: PostgreSQL 18 and later report every change.
+    reported: Option<SearchPath>,
+    user: Box<str>,
+}
+
+struct Cached {
+    epoch: u64,
+    judged: Vec<Judged>,
+    /// Code nobody sees into runs: afterwards the search path may be any.
+    opaque: bool,
+}
+
+/// Allowed judgements, to be found in the cache under this shape.
+#[derive(Debug)]
+pub(crate) struct Verdicts(u64);
+
+/// What became of a text.
+pub(super) enum Analysed {
+    Done(Prepared),
+    Failed(AnalysisError),
+    /// Long and new: to be analysed off the reactor.
+    Long(Arc<str>),
+}
+
+impl Judge {
+    pub(crate) fn new(
+        analyzer: Arc<Analyzer>,
+        database: Arc<DatabaseCatalog>,
+        catalog: Arc<CatalogSnapshot>,
+        rules: Arc<SessionRules>,
+        paths: SearchPaths,
+        user: &str,
+    ) -> Self {
+        let cache = HashMap::new();
+        Self { analyzer, database, catalog, rules, paths, cache, epoch: 1, ready: None, settles: None, reported: None, user: user.into() }
+    }
+
+    pub(crate) fn rules(&self) -> &Arc<SessionRules> {
+        &self.rules
+    }
+
+    pub(crate) fn database(&self) -> &Arc<DatabaseCatalog> {
+        &self.database
+    }
+
+    pub(crate) fn analyzer(&self) -> &Arc<Analyzer> {
+        &self.analyzer
+    }
+
+    /// Follows what changed outside the session. False where the catalog must be read first.
+    pub(super) fn follow(&mut self, session: &GateSession) -> bool {
+        if !session.rules_are(&self.rules) {
+            self.rules = session.rules();
+            self.epoch += 1;
+        }
+        match self.database.current() {
+            Some(catalog) if Arc::ptr_eq(&catalog, &self.catalog) => true,
+            Some(catalog) => {
+                self.catalog = catalog;
+                self.epoch += 1;
+                true
+            }
+            None => self.rules.is_pass_through(),
+        }
+    }
+
+    /// The session's own meaning of names changed.
+    pub(super) fn forget(&mut self) {
+        self.epoch += 1;
+    }
+
+    pub(super) fn structure_changed(&self) {
+        self.database.invalidate();
+    }
+
+    /// A long text was analysed.
+    pub(crate) fn analysed(&mut self, text: Arc<str>, result: Result<Prepared, AnalysisError>) {
+        self.ready = Some((text, result));
+    }
+
+    pub(super) fn analysis(&mut self, text: &str) -> Analysed {
+        if text.len() > OFF_REACTOR {
+            return match self.ready.take() {
+                Some((known, Ok(analysis))) if *known == *text => Analysed::Done(analysis),
+                Some((known, Err(error))) if *known == *text => Analysed::Failed(error),
+                _ => Analysed::Long(text.into()),
+            };
+        }
+        match self.analyzer.analyze(text) {
+            Ok(analysis) => Analysed::Done(analysis),
+            Err(error) => Analysed::Failed(error),
+        }
+    }
+
+    /// Judges every statement of a text. Nothing is noted yet: a prepared statement is judged long before it runs.
+    pub(super) fn statements(
+        &mut self,
+        analysis: &Prepared,
+        session: &GateSession,
+        names: &Names,
+        flight: &Flight<Prepared>,
+    ) -> Result<Verdicts, Box<Refused>> {
+        let shape = analysis.shape_id();
+        if let Some(cached) = self.cache.get(&shape)
+            && cached.epoch == self.epoch
+        {
+            return Ok(Verdicts(shape));
+        }
+        let view = View { names, flight };
+        let resolved = analysis.resolve_fully(&*self.catalog, &self.paths, &view);
+        let mut judged = Vec::with_capacity(resolved.len());
+        for (resolved, statement) in resolved.iter().zip(analysis.statements()) {
+            let operation = &resolved.operation;
+            let one = if self.rules.is_read_only() && statement.leaves_read_only() {
+                let reason = "this session is read-only and stays so: the scope of your grant has no `write`";
+                session.refused(&self.rules, operation, "read-only", reason.to_owned())
+            } else {
+                session.judge(&self.rules, operation)
+            };
+            if !one.is_allow() {
+                return Err(Box::new(Refused::denied(one)));
+            }
+            judged.push(one);
+        }
+        if self.cache.len() >= MAX_CACHED {
+            self.cache.clear();
+        }
+        // What the session itself decides (EXECUTE, FETCH) is judged anew each time: epoch 0 is never current.
+        let epoch = if analysis.asks_session() { 0 } else { self.epoch };
+        let opaque = resolved.iter().any(|resolved| resolved.opaque);
+        self.cache.insert(shape, Cached { epoch, judged, opaque });
+        Ok(Verdicts(shape))
+    }
+
+    /// Notes allowed judgements, one per statement, and tells the client of warnings.
+    pub(super) fn note(
+        &mut self,
+        analysis: &Prepared,
+        verdicts: Verdicts,
+        session: &mut GateSession,
+        binds: Option<String>,
+        out: &mut Outputs,
+    ) -> Result<(), Stop> {
+        let Some(cached) = self.cache.get_mut(&verdicts.0) else { return Ok(()) };
+        let alone = analysis.statements().len() == 1;
+        for (judged, statement) in cached.judged.iter_mut().zip(analysis.statements()) {
+            if alone {
+                session.note(judged, Some(analysis.text()), binds.clone())?;
+            } else {
+                let text: Arc<str> = analysis.statement_text(statement).into();
+                session.note(judged, Some(&text), None)?;
+            }
+            for obligation in &judged.decision.obligations {
+                if let Obligation::Warn { rule, message } = obligation {
+                    let detail = format!("warned by {} `{}`", rule.kind, rule.name);
+                    out.say(|down| Report::new(Severity::Warning, "01000", message.as_str()).detail(detail.as_str()).encode(down));
+                }
+            }
+        }
+        if cached.opaque && !self.paths.is_unknown() {
+            self.paths.add_unknown();
+            self.epoch += 1;
+        }
+        Ok(())
+    }
+
+    /// A text that is passed on without being understood, where nothing is judged.
+    pub(super) fn unseen(&self, what: &str) -> Option<Prepared> {
+        self.rules.is_pass_through().then(|| Arc::new(Analysis::opaque(what, "it was made inside the server")))
+    }
+
+    /// Judges a FunctionCall as the call it is.
+    pub(super) fn function(&self, oid: u32, session: &GateSession) -> Result<Judged, Box<Refused>> {
+        let operation = portcullis_sql::function_call(oid, &*self.catalog);
+        let judged = session.judge(&self.rules, &operation);
+        if judged.is_allow() { Ok(judged) } else { Err(Box::new(Refused::denied(judged))) }
+    }
+
+    pub(super) fn too_long(&self, text: &[u8], limit: usize, session: &GateSession) -> Refused {
+        let why = format!("the statement has {} bytes; the gateway reads statements up to {limit} bytes", text.len());
+        self.opaque(text, why, session)
+    }
+
+    pub(super) fn unreadable(&self, text: &[u8], session: &GateSession) -> Refused {
+        let why = "the statement's text is not UTF-8, or the session reads text in a way the gateway does not follow";
+        self.opaque(text, why.to_owned(), session)
+    }
+
+    /// A text the analysis gave up on: passes where nothing is judged, else fails as the server would fail it.
+    pub(super) fn not_analysed(
+        &self,
+        text: &str,
+        error: &AnalysisError,
+        session: &GateSession,
+    ) -> Result<Prepared, Refused> {
+        if self.rules.is_pass_through() {
+            return Ok(Arc::new(Analysis::opaque(text, &error.to_string())));
+        }
+        let operation = opaque_operation(text, error.to_string());
+        let judged = session.refused(&self.rules, &operation, "unparseable", error.to_string());
+        Err(match error {
+            AnalysisError::Syntax { .. } => Refused::failed(judged, "42601", error.to_string()),
+            _ => Refused::failed(judged, "54001", error.to_string()),
+        })
+    }
+
+    /// A statement longer than anything that is analysed, of which only the start was seen.
+    pub(super) fn long_statement(&self, start: &[u8], length: usize, session: &GateSession) -> Result<Judged, Box<Refused>> {
+        let text = String::from_utf8_lossy(start);
+        let operation = opaque_operation(&text, format!("the statement has {length} bytes, more than the gateway reads"));
+        let judged = session.judge(&self.rules, &operation);
+        if judged.is_allow() { Ok(judged) } else { Err(Box::new(Refused::denied(judged))) }
+    }
+
+    fn opaque(&self, text: &[u8], why: String, session: &GateSession) -> Refused {
+        let operation = opaque_operation(&String::from_utf8_lossy(text), why.clone());
+        Refused::denied(session.refused(&self.rules, &operation, "unclassified", why))
+    }
+
+    /// Takes the settings a statement changes into account, whether or not they stick.
+    pub(super) fn take_settings(&mut self, statement: &Statement) {
+        for change in statement.settings() {
+            if self.paths.apply(change) {
+                self.epoch += 1;
+                self.settles = match (&change.value, change.scope, change.reset) {
+                    (SettingValue::Known(value), SettingScope::Session, false) => SearchPath::parse(value, &self.user),
+                    _ => None,
+                };
+            }
+        }
+    }
+
+    /// Nothing is in flight any more.
+    pub(super) fn landed(&mut self, errored: bool, outside_transaction: bool) {
+        let tracked = self.settles.take().filter(|_| !errored && outside_transaction);
+        if let Some(path) = self.reported.clone().or(tracked)
+            && self.paths.candidates() != [path.clone()]
+        {
+            self.paths.settle(path);
+            self.epoch += 1;
+        }
+    }
+
+    /// The server reported its search path (PostgreSQL 18 and later).
+    pub(super) fn search_path_is(&mut self, value: &[u8]) {
+        let path = std::str::from_utf8(value).ok().and_then(|value| SearchPath::parse(value, &self.user));
+        match path {
+            Some(ref path) => self.paths.add(path.clone()),
+            None => self.paths.add_unknown(),
+        }
+        self.reported = path;
+        self.epoch += 1;
+    }
+}
+
+/// Whether a statement may change what names mean: then the catalog is read again.
+pub(super) fn changes_structure(statement: &Statement) -> bool {
+    statement.kinds().iter().any(|kind| {
+        !matches!(
+            kind.as_str(),
+            "select" | "insert" | "update" | "delete" | "merge" | "show" | "set" | "reset" | "transaction" | "begin"
+                | "commit" | "rollback" | "savepoint" | "release" | "explain" | "execute" | "prepare" | "deallocate"
+                | "declare" | "fetch" | "move" | "close" | "listen" | "unlisten" | "notify" | "lock" | "copy" | "values"
+                | "truncate" | "vacuum" | "analyze"
+        )
+    })
+}
+
+fn opaque_operation(text: &str, why: String) -> Operation {
+    Operation {
+        kinds: vec![StatementKind::word("unknown")],
+        resources: vec![ResourceRef {
+            verb: Verb::Admin,
+            resource: Resource::from("?"),
+            columns: Vec::new(),
+            through: None,
+        }],
+        text: text.into(),
+        lacks: Vec::new(),
+        classified: Classified::Not(why),
+    }
+}
+
+/// The session's memory as the analysis asks for it.
+struct View<'a> {
+    names: &'a Names,
+    flight: &'a Flight<Prepared>,
+}
+
+impl SessionState for View<'_> {
+    fn prepared(&self, name: &str) -> Vec<Arc<Analysis>> {
+        let name = significant(name.as_bytes());
+        let Some(confirmed) = self.names.confirmed(name) else { return Vec::new() };
+        let coming = self.flight.coming().filter(|coming| coming.name == name).map(|coming| coming.prepared);
+        confirmed.iter().chain(coming).map(Arc::clone).collect()
+    }
+
+    fn cursor(&self, name: &str) -> Vec<Arc<Analysis>> {
+        self.names.cursors(name)
+    }
+
+    fn may_be_temporary(&self, name: &str) -> bool {
+        self.names.may_be_temporary(name)
+    }
+}

@@ -1,0 +1,282 @@
+//! One client from accept to goodbye: the life of a session, step by step.
+
+use std::sync::Arc;
+
+use portcullis_access::{Ask, Permit};
+use portcullis_core::{ClientSoftware, ConnectionName, EndReason, SessionId, Timestamp};
+use portcullis_policy::PgAuthentication;
+use portcullis_proxy::{
+    CancelMap, Transport,
+    gate::{Gate, GateSession},
+    listener,
+};
+use portcullis_sql::{Analyzer, CatalogSnapshot, SearchPath, SearchPaths};
+use rustls::ServerConfig;
+
+use crate::{
+    catalog::{Catalogs, load},
+    codec::{CancelRequest, backend::TransactionStatus},
+    connect,
+    error::Error,
+    handshake::{Accepted, Asked, Credentials, Failed, Greeting, Method, Negotiation, Plaintext, Waiting},
+    inspect::{InspectLimits, Inspector, Judge},
+    session::{self, Around},
+    upstream::{self, Logins, Upstream, UpstreamKey},
+};
+
+/// What a listener of this protocol is made of.
+pub struct Postgres {
+    /// The pipeline.
+    pub gate: Arc<Gate>,
+    /// The listener's TLS.
+    pub tls: Arc<ServerConfig>,
+    /// Whether a client on loopback may do without.
+    pub plaintext: portcullis_policy::Plaintext,
+    /// How clients present their token where their connection does not say.
+    pub authentication: PgAuthentication,
+    /// Analyses statements, for every session.
+    pub analyzer: Arc<Analyzer>,
+    /// What every upstream login shares.
+    pub logins: Arc<Logins>,
+    /// The upstreams' catalogs.
+    pub catalogs: Arc<Catalogs>,
+    /// Cancel keys given to clients.
+    pub cancels: Arc<CancelMap<Cancellable>>,
+}
+
+impl std::fmt::Debug for Postgres {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Postgres").finish_non_exhaustive()
+    }
+}
+
+/// A session whose running statement can be cancelled: with the upstream's own key, under the session's own permit.
+#[derive(Clone)]
+pub struct Cancellable {
+    permit: Arc<Permit>,
+    key: UpstreamKey,
+}
+
+impl Postgres {
+    /// Serves one client. Ends when the session has.
+    pub async fn serve(self: Arc<Self>, accepted: listener::Accepted) {
+        let loopback = accepted.is_loopback();
+        // The slot counts the transport in the listener's limits until the session is over.
+        let (transport, source, deadline, _slot) = accepted.into_parts();
+        let started_at = self.gate.clock.now();
+        let session = SessionId::generate(started_at);
+        let opened = deadline.bound(self.open(transport, source, session, started_at, loopback)).await;
+        match opened {
+            Ok(Some((inspector, down, up, around))) => {
+                let reason = session::run(inspector, down, up, around).await;
+                tracing::info!(%session, %reason, "session ended");
+            }
+            Ok(None) => {}
+            Err(too_slow) => tracing::info!(%session, error = %too_slow, "handshake"),
+        }
+    }
+
+    /// Everything up to the first statement. Nothing where there is no session: the peer was told.
+    async fn open(
+        &self,
+        transport: Transport,
+        source: portcullis_core::Source,
+        session: SessionId,
+        started_at: Timestamp,
+        loopback: bool,
+    ) -> Option<(Inspector, Transport, Transport, Around)> {
+        let plaintext = match self.plaintext {
+            portcullis_policy::Plaintext::Loopback if loopback => Plaintext::Allowed,
+            _ => Plaintext::Refused,
+        };
+        let negotiated = match Accepted::new(transport).negotiate(&self.tls, plaintext).await {
+            Ok(Negotiation::Session(negotiated)) => negotiated,
+            Ok(Negotiation::Cancel(request, _)) => {
+                self.cancel(&request).await;
+                return None;
+            }
+            Ok(Negotiation::Gone(_)) => return None,
+            Err(failed) => return self.failed(session, &failed),
+        };
+        let method = self.method(&negotiated.startup().user);
+        let (credentials, waiting) = match negotiated.credentials(&method, self.gate.limits.token).await {
+            Ok(Asked::Presented(credentials, waiting)) => (credentials, waiting),
+            Ok(Asked::Left(_)) => return None,
+            Err(failed) => return self.failed(session, &failed),
+        };
+        let client = credentials.parameters.iter().find(|(name, _)| name == "application_name");
+        let ask = Ask {
+            session,
+            started_at,
+            protocol: "postgres",
+            source,
+            client: ClientSoftware(client.map(|(_, value)| printable(value)).unwrap_or_default()),
+            connection: credentials.connection_name.clone(),
+            database: credentials.database.clone(),
+        };
+        let permit = match self.gate.admit(&ask, &credentials.token).await {
+            Ok(permit) => permit,
+            Err(answer) => {
+                let _ = waiting.refuse(&Error::Refused(answer)).await;
+                return None;
+            }
+        };
+        let mut gated = self.gate.open(permit);
+        match self.begin(&mut gated, credentials, &waiting).await {
+            Ok(begun) => self.welcome(gated, begun, waiting).await,
+            Err(error) => {
+                tracing::warn!(%session, %error, "the upstream session could not be opened");
+                gated.end(&EndReason::UpstreamQuit { detail: error.to_string() });
+                let _ = waiting.refuse(&error).await;
+                None
+            }
+        }
+    }
+
+    /// Opens the upstream session, and learns what judging needs.
+    async fn begin(
+        &self,
+        gated: &mut GateSession,
+        credentials: Credentials,
+        waiting: &Waiting,
+    ) -> Result<Begun, Error> {
+        let permit = Arc::clone(gated.permit());
+        let parameters = connect::parameters(credentials.parameters, &permit)?;
+        let rules = Arc::clone(permit.rules());
+        let mut upstream = connect::open(&self.gate, &self.logins, &permit, &parameters).await?;
+        let database = self.catalogs.of(&permit);
+        let user = permit.connection().credential.as_ref().map_or("", |credential| credential.username.as_str());
+        let (catalog, paths) = if rules.is_pass_through() {
+            (database.last_known().unwrap_or_else(empty_catalog), SearchPaths::unknown(user))
+        } else {
+            let paths = first_settings(&mut upstream, user, rules.is_read_only()).await?;
+            let catalog = match database.current() {
+                Some(catalog) => catalog,
+                None => database.refresh(&self.gate, &self.logins, &permit).await.map_err(catalog_error)?,
+            };
+            (catalog, paths)
+        };
+        let judge = Judge::new(Arc::clone(&self.analyzer), database, catalog, rules, paths, user);
+        let mut key = None;
+        if let Some(cancel) = &upstream.cancel {
+            let value = Cancellable { permit, key: cancel.clone() };
+            key = Some(self.cancels.register(waiting.cancel_key_length(), value).map_err(internal)?);
+        }
+        Ok(Begun { upstream, judge, key })
+    }
+
+    /// Tells the client that it is in.
+    async fn welcome(
+        &self,
+        gated: GateSession,
+        begun: Begun,
+        waiting: Waiting,
+    ) -> Option<(Inspector, Transport, Transport, Around)> {
+        let session = gated.permit().facts().session;
+        let Begun { upstream, judge, key } = begun;
+        let mut nonce = [0; 16];
+        let limits = InspectLimits { statement: self.gate.limits.statement };
+        if aws_lc_rs::rand::fill(&mut nonce).is_err() {
+            let _ = waiting.refuse(&internal("no randomness")).await;
+            return None;
+        }
+        let fingerprints = self.gate.fingerprints.clone();
+        let mut inspector = Inspector::new(gated, judge, TransactionStatus::Idle, fingerprints, limits, &nonce);
+        if let Err(reason) = inspector.begins_with(&upstream.parameters) {
+            inspector.session.end(&reason);
+            let _ = waiting.refuse(&Error::Ended(reason)).await;
+            return None;
+        }
+        let (process, secret) = match &key {
+            Some(key) => (key.key().id, key.key().secret.to_vec()),
+            // The upstream gave no key: the client's is worth nothing, and has the right length.
+            None => (0, vec![0; waiting.cancel_key_length()]),
+        };
+        let greeting =
+            Greeting { parameters: &upstream.parameters, process, key: &secret, notices: &upstream.notices };
+        match waiting.accept(&greeting).await {
+            Ok((down, _reported)) => {
+                tracing::info!(%session, "session opened");
+                let around = Around {
+                    gate: Arc::clone(&self.gate),
+                    logins: Arc::clone(&self.logins),
+                    cancel: upstream.cancel,
+                    _key: key,
+                };
+                Some((inspector, down, upstream.transport, around))
+            }
+            Err(failed) => {
+                inspector.session.end(&EndReason::ClientQuit);
+                self.failed(session, &failed)
+            }
+        }
+    }
+
+    fn failed<T>(&self, session: SessionId, failed: &Failed) -> Option<T> {
+        portcullis_proxy::handshake_failed("postgres", failed.error.kind().label());
+        tracing::info!(%session, error = %failed.error, "handshake");
+        None
+    }
+
+    /// How the client is asked for its token: as its connection says, else as the listener says. Whether a connection of
+    /// that name exists cannot be told from the answer, unless it differs from the listener's way.
+    fn method(&self, user: &str) -> Method {
+        let policy = self.gate.access.policy();
+        let connection = user.parse::<ConnectionName>().ok().and_then(|name| policy.connection(&name).cloned());
+        match connection.and_then(|connection| connection.authentication).unwrap_or(self.authentication) {
+            PgAuthentication::Password => Method::Password,
+            PgAuthentication::Oauthbearer => {
+                let challenge = self.gate.identity.oauth_challenge(None).map(|challenge| challenge.to_json());
+                Method::OauthBearer { challenge: challenge.unwrap_or_else(|| r#"{"status":"invalid_token"}"#.to_owned()).into() }
+            }
+        }
+    }
+
+    async fn cancel(&self, request: &CancelRequest) {
+        let Some(Cancellable { permit, key }) = self.cancels.find(request.process, &request.key) else {
+            tracing::info!("a cancel request names no session");
+            return;
+        };
+        if let Err(error) = upstream::cancel(&permit, &*self.gate.dial, &self.logins, &key).await {
+            tracing::warn!(session = %permit.facts().session, %error, "cancel");
+        }
+    }
+}
+
+/// An upstream session that nobody was told of yet.
+struct Begun {
+    upstream: Upstream,
+    judge: Judge,
+    key: Option<portcullis_proxy::cancel::CancelRegistration<Cancellable>>,
+}
+
+/// Asks the upstream session for its search path, and whether it really is read-only.
+async fn first_settings(upstream: &mut Upstream, user: &str, read_only: bool) -> Result<SearchPaths, Error> {
+    let mut query = bytes::BytesMut::new();
+    crate::codec::frontend::query(&mut query, b"SHOW search_path; SHOW default_transaction_read_only");
+    let answers = load::exchange(&mut upstream.transport, &query, 2).await.map_err(catalog_error)?;
+    let cell = |at: usize| answers.get(at).and_then(|rows| rows.first()).and_then(|row| row.first());
+    if read_only && cell(1).map(String::as_str) != Some("on") {
+        return Err(internal("the upstream did not make the session read-only"));
+    }
+    let path = cell(0).and_then(|value| SearchPath::parse(value, user));
+    Ok(path.map_or_else(|| SearchPaths::unknown(user), |path| SearchPaths::known(path, user)))
+}
+
+fn catalog_error(error: crate::catalog::LoadError) -> Error {
+    Error::Ended(EndReason::UpstreamQuit { detail: error.to_string() })
+}
+
+fn internal(error: impl std::fmt::Display) -> Error {
+    Error::Ended(EndReason::Internal { detail: error.to_string() })
+}
+
+/// What a client calls itself, bounded and without control characters.
+fn printable(text: &str) -> String {
+    text.chars().take(128).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
+}
+
+/// An empty catalog, for sessions that nothing is judged in.
+fn empty_catalog() -> Arc<CatalogSnapshot> {
+    Arc::new(CatalogSnapshot::new())
+}

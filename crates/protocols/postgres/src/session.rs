@@ -1,0 +1,364 @@
+//! The relay: one task, both directions, from the first statement to the goodbye.
+//!
+//! **Promises.** INVARIANT(recorded-before-released): what [`Inspector::frontend`] let through is written upstream only after
+//! [`GateSession::commit`](portcullis_proxy::gate::GateSession::commit), and in strict mode after the disk has it. Memory is bounded: a side that
+//! is not read stops the other from being read. A session that must end ends whatever either peer does.
+//!
+//! **Does not** look into messages (`inspect` does) or take locks.
+//!
+//! **How to read it**: [`run`], [`Relay::turn`], then `outputs`, `flight`, `names`.
+//!
+//! **References**: PostgreSQL documentation, 55.2.9 "Termination".
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::BytesMut;
+use portcullis_audit::Position;
+use portcullis_core::EndReason;
+use portcullis_proxy::{
+    Activity, CancelRegistration, Transport,
+    buffer::{Fill, ReadBuffer, WriteQueue},
+    gate::Gate,
+};
+use portcullis_sql::AnalysisError;
+use tokio::io::AsyncWriteExt;
+
+use crate::{
+    catalog::LoadError,
+    codec::frontend,
+    error::Error,
+    Cancellable,
+    inspect::{Blocked, Inspector, longest_message},
+    upstream::{self, Logins, UpstreamKey},
+};
+
+pub(crate) mod flight;
+pub(crate) mod names;
+pub(crate) mod outputs;
+
+use names::Prepared;
+use outputs::Outputs;
+
+/// The most bytes of a server's message that are kept: an error as long as is waited for whole, and some.
+const SERVER_BUFFER: usize = 256 * 1024;
+
+/// How long a client may take to read its goodbye.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Catalog reads in a row that may fail before the session is told.
+const CATALOG_ATTEMPTS: u32 = 3;
+
+/// What the relay shares with the rest of the listener.
+pub(crate) struct Around {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) logins: Arc<Logins>,
+    /// What cancels a statement of this session upstream.
+    pub(crate) cancel: Option<UpstreamKey>,
+    /// The client's cancel key, worth something until this is dropped.
+    pub(crate) _key: Option<CancelRegistration<Cancellable>>,
+}
+
+/// Relays until the session ends; says goodbye to both peers, and why in the journal.
+pub(crate) async fn run(mut inspector: Inspector, down: Transport, up: Transport, around: Around) -> EndReason {
+    let statement = around.gate.limits.statement;
+    let mut relay = Relay {
+        from_client: ReadBuffer::new(longest_message(statement)),
+        from_server: ReadBuffer::new(SERVER_BUFFER),
+        out: Outputs::new(),
+        inspector: &mut inspector,
+        down,
+        up,
+        around: &around,
+        job: None,
+        catalog_failures: 0,
+        background: None,
+    };
+    let reason = std::future::poll_fn(|cx| relay.poll(cx)).await;
+    let Relay { down, up, out, .. } = relay;
+    let Outputs { up: to_server, down: to_client, .. } = out;
+    // What the client sent before it left still runs, as it would have without a gateway in between.
+    let recorded = match reason {
+        EndReason::ClientQuit => finish_recording(&mut inspector, &around).await,
+        _ => false,
+    };
+    // Journalled before the peer hears it, so that whoever sees the goodbye finds the reason.
+    inspector.session.end(&reason);
+    let last_words = if recorded { Some(to_server) } else { None };
+    tokio::join!(
+        say_goodbye(down, to_client, &reason, &inspector),
+        leave(up, last_words, &reason, &inspector, &around)
+    );
+    reason
+}
+
+struct Relay<'a> {
+    from_client: ReadBuffer,
+    from_server: ReadBuffer,
+    out: Outputs,
+    inspector: &'a mut Inspector,
+    down: Transport,
+    up: Transport,
+    around: &'a Around,
+    job: Option<Job>,
+    catalog_failures: u32,
+    /// A read of the catalog that nothing waits for.
+    background: Option<Boxed<Result<(), LoadError>>>,
+}
+
+/// Something the client's side waits for. The server's side goes on meanwhile.
+enum Job {
+    /// The disk, in strict mode. Nothing is written upstream until then.
+    Settle(Boxed<Result<(), portcullis_audit::Error>>),
+    Catalog(Boxed<Result<(), LoadError>>),
+    Analysis(Boxed<(Arc<str>, Result<Prepared, AnalysisError>)>),
+}
+
+type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
+
+impl Relay<'_> {
+    /// Ready when the session must end.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
+        loop {
+            let activity = if self.inspector.is_idle() { Activity::Idle } else { Activity::Busy };
+            if let Poll::Ready(reason) = self.inspector.session.handle().poll_ended(cx, activity) {
+                return Poll::Ready(reason);
+            }
+            match self.turn(cx) {
+                Ok(true) => {}
+                Ok(false) => return Poll::Pending,
+                Err(reason) => return Poll::Ready(reason),
+            }
+        }
+    }
+
+    /// One turn: whatever can be done now in each direction. Whether something was done; if not, everything that could wake
+    /// the task is registered.
+    fn turn(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
+        let mut moved = self.poll_job(cx)?;
+        self.poll_background(cx);
+        moved |= self.client_to_server(cx)?;
+        moved |= self.server_to_client(cx)?;
+        Ok(moved)
+    }
+
+    fn client_to_server(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
+        let mut moved = false;
+        if self.job.is_none() {
+            let blocked = self.inspector.frontend(&mut self.from_client, &mut self.out)?;
+            moved |= self.commit()?;
+            match blocked {
+                Blocked::NeedInput => moved |= self.read_client(cx)?,
+                // Answers and room come by the other direction, or by the drain below.
+                Blocked::Answers | Blocked::Backpressure => {}
+                Blocked::Catalog => moved |= self.start_catalog(),
+                Blocked::Analysis(text) => moved |= self.start_analysis(text),
+            }
+        }
+        if !matches!(self.job, Some(Job::Settle(_))) {
+            moved |= self.drain_up(cx)?;
+        }
+        Ok(moved)
+    }
+
+    /// Puts what was decided into the journal. In strict mode, whether the disk has it is waited for before anything is written.
+    fn commit(&mut self) -> Result<bool, EndReason> {
+        let position = self.inspector.session.commit()?;
+        let Some(position) = position else { return Ok(false) };
+        let now = self.around.gate.clock.now();
+        if self.background.is_none() && self.inspector.judge.database().is_old(now) {
+            self.background = Some(self.read_catalog());
+        }
+        if self.around.gate.journal.is_strict() {
+            self.job = Some(Job::Settle(self.settle(position)));
+        }
+        Ok(true)
+    }
+
+    fn settle(&self, position: Position) -> Boxed<Result<(), portcullis_audit::Error>> {
+        let journal = Arc::clone(&self.around.gate.journal);
+        Box::pin(async move { journal.settled(position).await })
+    }
+
+    fn read_client(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
+        match self.from_client.poll_fill(cx, &mut self.down) {
+            Poll::Pending => Ok(false),
+            Poll::Ready(Ok(Fill::Read(n))) => {
+                self.inspector.session.handle().add_bytes_in(n);
+                Ok(true)
+            }
+            Poll::Ready(Ok(Fill::Full)) => Err(crate::inspect::violation("a message is longer than the gateway keeps")),
+            Poll::Ready(Ok(Fill::Closed) | Err(_)) => Err(EndReason::ClientQuit),
+        }
+    }
+
+    fn drain_up(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
+        let before = self.out.up.len();
+        match self.out.up.poll_drain(cx, &mut self.up) {
+            Poll::Ready(Ok(())) => Ok(before > 0),
+            Poll::Pending => Ok(self.out.up.len() < before),
+            Poll::Ready(Err(error)) => Err(self.upstream_lost(&error)),
+        }
+    }
+
+    fn server_to_client(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
+        let mut moved = false;
+        if !self.out.down.is_full() {
+            match self.from_server.poll_fill(cx, &mut self.up) {
+                Poll::Pending => {}
+                Poll::Ready(Ok(Fill::Read(_) | Fill::Full)) => {
+                    let held = self.from_server.len();
+                    self.inspector.backend(&mut self.from_server, &mut self.out)?;
+                    if self.from_server.is_full() && self.from_server.len() == held && !self.out.down.is_full() {
+                        let detail = "a server message is longer than the gateway keeps".to_owned();
+                        return Err(EndReason::UpstreamQuit { detail });
+                    }
+                    moved = true;
+                }
+                Poll::Ready(Ok(Fill::Closed)) => {
+                    // What it said before it went (a FATAL error) still reaches the client, with the goodbye.
+                    let detail = "the upstream closed the session".to_owned();
+                    return Err(EndReason::UpstreamQuit { detail });
+                }
+                Poll::Ready(Err(error)) => return Err(self.upstream_lost(&error)),
+            }
+        }
+        let before = self.out.down.len();
+        match self.out.down.poll_drain(cx, &mut self.down) {
+            Poll::Ready(Ok(())) => moved |= before > 0,
+            Poll::Pending => moved |= self.out.down.len() < before,
+            Poll::Ready(Err(_)) => return Err(EndReason::ClientQuit),
+        }
+        self.inspector.session.handle().add_bytes_out(before - self.out.down.len());
+        Ok(moved)
+    }
+
+    fn upstream_lost(&self, error: &std::io::Error) -> EndReason {
+        EndReason::UpstreamQuit { detail: format!("the transport to the upstream failed: {error}") }
+    }
+
+    fn start_catalog(&mut self) -> bool {
+        self.job = Some(Job::Catalog(self.read_catalog()));
+        true
+    }
+
+    fn read_catalog(&self) -> Boxed<Result<(), LoadError>> {
+        let database = Arc::clone(self.inspector.judge.database());
+        let permit = Arc::clone(self.inspector.session.permit());
+        let (gate, logins) = (Arc::clone(&self.around.gate), Arc::clone(&self.around.logins));
+        Box::pin(async move { database.refresh(&gate, &logins, &permit).await.map(|_| ()) })
+    }
+
+    /// Reads an old catalog again while it is used. A failure shows when it is too old to be used.
+    fn poll_background(&mut self, cx: &mut Context<'_>) {
+        if let Some(reading) = &mut self.background
+            && let Poll::Ready(result) = reading.as_mut().poll(cx)
+        {
+            if let Err(error) = result {
+                tracing::warn!(session = %self.inspector.session.permit().facts().session, %error, "catalog");
+            }
+            self.background = None;
+        }
+    }
+
+    fn start_analysis(&mut self, text: Arc<str>) -> bool {
+        let analyzer = Arc::clone(self.inspector.judge.analyzer());
+        let analysis = async move {
+            let copy = Arc::clone(&text);
+            let result = tokio::task::spawn_blocking(move || analyzer.analyze(&copy)).await;
+            let result = result.unwrap_or(Err(AnalysisError::Internal("the analysis failed")));
+            (text, result)
+        };
+        self.job = Some(Job::Analysis(Box::pin(analysis)));
+        true
+    }
+
+    fn poll_job(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
+        match &mut self.job {
+            None => return Ok(false),
+            Some(Job::Settle(settled)) => match settled.as_mut().poll(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Ok(())) => {}
+                Poll::Ready(Err(error)) => return Err(EndReason::NotRecorded { detail: error.to_string() }),
+            },
+            Some(Job::Catalog(read)) => match read.as_mut().poll(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready(Ok(())) => self.catalog_failures = 0,
+                Poll::Ready(Err(error)) => {
+                    self.catalog_failures += 1;
+                    tracing::warn!(session = %self.inspector.session.permit().facts().session, %error, "catalog");
+                    if self.catalog_failures >= CATALOG_ATTEMPTS {
+                        return Err(EndReason::UpstreamQuit { detail: error.to_string() });
+                    }
+                }
+            },
+            Some(Job::Analysis(analysis)) => match analysis.as_mut().poll(cx) {
+                Poll::Pending => return Ok(false),
+                Poll::Ready((text, result)) => self.inspector.judge.analysed(text, result),
+            },
+        }
+        self.job = None;
+        Ok(true)
+    }
+}
+
+/// Journals what was decided last. Whether it is recorded, so that it may still be written.
+async fn finish_recording(inspector: &mut Inspector, around: &Around) -> bool {
+    match inspector.session.commit() {
+        Ok(Some(position)) => around.gate.journal.settled(position).await.is_ok(),
+        Ok(None) => true,
+        Err(_) => false,
+    }
+}
+
+/// Tells the client why, if it did not leave by itself, and closes. Bounded in time: a client that does not read is cut.
+async fn say_goodbye(mut down: Transport, mut to_client: WriteQueue, reason: &EndReason, inspector: &Inspector) {
+    let goodbye = async {
+        let told = inspector.was_told_fatal() && matches!(reason, EndReason::UpstreamQuit { .. });
+        if *reason != EndReason::ClientQuit && !told && !inspector.is_within_a_message() {
+            to_client.push_with(|bytes| Error::Ended(reason.clone()).to_wire().encode(bytes));
+        }
+        if *reason != EndReason::ClientQuit {
+            let _ = std::future::poll_fn(|cx| to_client.poll_drain(cx, &mut down)).await;
+        }
+        let _ = down.shutdown().await;
+    };
+    let _ = tokio::time::timeout(GOODBYE, goodbye).await;
+}
+
+/// Leaves the upstream: what still runs there is cancelled, unless the client left by itself, then the session is terminated.
+async fn leave(
+    mut up: Transport,
+    last_words: Option<WriteQueue>,
+    reason: &EndReason,
+    inspector: &Inspector,
+    around: &Around,
+) {
+    let leaving = async {
+        if let Some(mut queue) = last_words {
+            let _ = std::future::poll_fn(|cx| queue.poll_drain(cx, &mut up)).await;
+        } else if inspector.is_running()
+            && !matches!(reason, EndReason::UpstreamQuit { .. })
+            && let Some(key) = &around.cancel
+        {
+            let permit = inspector.session.permit();
+            let cancelled = upstream::cancel(permit, &*around.gate.dial, &around.logins, key).await;
+            if let Err(error) = cancelled {
+                tracing::warn!(session = %permit.facts().session, %error, "the running statement could not be cancelled");
+            }
+        }
+        // Inside a half-written message a Terminate would be read as part of it; closing says the same.
+        if !inspector.is_within_a_statement() {
+            let mut bye = BytesMut::new();
+            frontend::empty(&mut bye, frontend::tag::TERMINATE);
+            let _ = up.write_all(&bye).await;
+        }
+        let _ = up.shutdown().await;
+    };
+    let _ = tokio::time::timeout(GOODBYE, leaving).await;
+}

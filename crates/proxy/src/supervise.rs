@@ -1,0 +1,147 @@
+//! [`Supervisor`]: watches over live sessions, so that what was decided at connect stays true or the session ends.
+//!
+//! **Promises.** Promise 5, revocable now: a policy that changed is applied to every live session at once; identities whose
+//! provider has liveness are asked about at its interval; conditions and windows are looked at every few seconds. A session
+//! is only ever narrowed here, or ended.
+//!
+//! **Does not** ask the directory (`identity`) or decide (`access`).
+
+use std::{collections::HashMap, sync::Arc, time::Duration};
+
+use portcullis_core::{EndReason, Principal, PrincipalKey, Timestamp};
+use portcullis_identity::Standing;
+use tokio::{sync::Notify, task::JoinSet};
+
+use crate::{
+    gate::{Gate, InForce},
+    sessions::SessionControl,
+};
+
+/// How often sessions are looked at.
+const TICK: Duration = Duration::from_secs(1);
+/// How often the decision of a session is repeated though nothing is known to have changed: conditions depend on time.
+const REPEAT: Duration = Duration::from_secs(5);
+/// Questions to the directory under way at once.
+const AT_ONCE: usize = 16;
+
+type Control = Arc<SessionControl<InForce>>;
+
+/// Repeats decisions for live sessions.
+pub struct Supervisor {
+    gate: Arc<Gate>,
+    changed: Notify,
+}
+
+impl std::fmt::Debug for Supervisor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Supervisor").finish_non_exhaustive()
+    }
+}
+
+impl Supervisor {
+    /// For the live sessions of a gate.
+    pub fn new(gate: Arc<Gate>) -> Arc<Self> {
+        Arc::new(Self { gate, changed: Notify::new() })
+    }
+
+    /// Another policy, window or block is in force: look at every session now.
+    pub fn policy_changed(&self) {
+        self.changed.notify_one();
+    }
+
+    /// Runs until dropped. Cancel safe: a question under way is asked again.
+    pub async fn run(self: Arc<Self>) {
+        let mut ticks = tokio::time::interval(TICK);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut repeated_at = Timestamp::default();
+        loop {
+            let changed = tokio::select! {
+                () = self.changed.notified() => true,
+                _ = ticks.tick() => false,
+            };
+            let now = self.gate.clock.now();
+            let repeat = changed || now.since(repeated_at) >= REPEAT;
+            if repeat {
+                repeated_at = now;
+                self.repeat_all();
+            }
+            self.recheck_due(now).await;
+        }
+    }
+
+    /// Repeats the decision of every session with the principal as last known.
+    fn repeat_all(&self) {
+        for control in self.gate.sessions.controls() {
+            let principal = Arc::clone(control.rules().live.principal());
+            self.apply(&control, &principal);
+        }
+    }
+
+    /// Asks about every principal that is due, and applies the answers as they come.
+    async fn recheck_due(&self, now: Timestamp) {
+        let mut sessions: HashMap<PrincipalKey, Vec<Control>> = HashMap::new();
+        for control in self.gate.sessions.controls() {
+            let principal = Arc::clone(control.rules().live.principal());
+            let due = self.gate.identity.next_recheck(&principal).is_some_and(|at| at <= now);
+            if due {
+                sessions.entry(principal.key()).or_default().push(control);
+            }
+        }
+        let mut waiting = sessions.into_values();
+        let mut asking = JoinSet::new();
+        loop {
+            while asking.len() < AT_ONCE {
+                let Some(controls) = waiting.next() else { break };
+                let identity = Arc::clone(&self.gate.identity);
+                asking.spawn(async move {
+                    let principal = controls.first().map(|control| Arc::clone(control.rules().live.principal()));
+                    let standing = match principal {
+                        Some(principal) => identity.recheck(&principal).await,
+                        None => return None,
+                    };
+                    Some((controls, standing))
+                });
+            }
+            match asking.join_next().await {
+                None => return,
+                Some(Ok(Some((controls, standing)))) => self.answer(&controls, &standing),
+                Some(Ok(None)) => {}
+                Some(Err(error)) => tracing::error!(%error, "a liveness check failed"),
+            }
+        }
+    }
+
+    fn answer(&self, controls: &[Control], standing: &Standing) {
+        for control in controls {
+            match standing {
+                Standing::Good(principal) => self.apply(control, principal),
+                Standing::Revoked { detail } => {
+                    control.end(EndReason::IdentityRevoked { detail: detail.clone() });
+                }
+                Standing::Unknown { detail } => {
+                    tracing::warn!(session = %control.facts().session, detail, "liveness is not known");
+                }
+            }
+        }
+    }
+
+    /// Repeats the decision with `principal` as it is now; swaps the rules where they changed, ends the session where
+    /// nothing allows it any more.
+    fn apply(&self, control: &Control, principal: &Arc<Principal>) {
+        let before = control.rules_owned();
+        match self.gate.access.reauthorize(&before.live, principal) {
+            Err(reason) => {
+                control.end(reason);
+            }
+            Ok(rules) => {
+                let same = rules.policy_version() == before.rules.policy_version()
+                    && rules.scope() == before.rules.scope()
+                    && **before.live.principal() == **principal;
+                if !same {
+                    let live = before.live.with_principal(Arc::clone(principal));
+                    control.replace_rules(Arc::new(InForce { rules, live }));
+                }
+            }
+        }
+    }
+}
