@@ -47,8 +47,12 @@ pub(crate) struct Context<'a> {
 
 /// The algorithm and type checks, which need no key: nothing is fetched for a token that fails them.
 pub(crate) fn check_header(config: &ProviderConfig, header: &Header) -> Result<Algorithm, Error> {
-    let algorithm =
-        header.algorithm.filter(|algorithm| config.algorithms.contains(algorithm)).ok_or(Error::Algorithm)?;
+    let pinned = |algorithm: &Algorithm| match config.kind {
+        // Entra signs with nothing else, whatever a document allows.
+        ProviderKind::Entra(_) => *algorithm == Algorithm::RS256,
+        ProviderKind::Oidc(_) => config.algorithms.contains(algorithm),
+    };
+    let algorithm = header.algorithm.filter(pinned).ok_or(Error::Algorithm)?;
     // RFC 8725 section 3.11. An absent `typ` is a plain JWT (RFC 7519 section 5.1).
     let typ = header.typ.as_deref().unwrap_or("jwt");
     if !config.types.iter().any(|accepted| accepted == typ) {

@@ -116,12 +116,7 @@ impl KeySource {
             let state = source.lock();
             state.keys.as_ref().filter(|keys| keys.generation != seen.generation).cloned()
         };
-        if let Some(keys) = newer(self) {
-            return Some(keys);
-        }
-        if self.forced_recently() {
-            return None;
-        }
+        // Also when none may be started: one may be under way, begun for a peer that has hung up since.
         let flight = Arc::clone(&self.flight).lock_owned().await;
         if let Some(keys) = newer(self) {
             return Some(keys);
