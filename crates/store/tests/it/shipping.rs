@@ -38,6 +38,13 @@ fn an_indexed_decision_is_the_record_that_was_written() {
         assert_eq!((&record.event, &record.facts), (event, session.facts()));
     }
     assert_eq!(rows.iter().map(|row| row.sequence).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    let json = serde_json::to_value(&rows).unwrap();
+    assert_eq!(json[0]["event"], "session");
+    assert_eq!(
+        (&json[2]["event"], &json[2]["decision"], &json[2]["sequence"]),
+        (&"decision".into(), &"deny".into(), &2.into())
+    );
+    assert_eq!(json[2]["facts"]["connection"], "records");
 }
 
 #[test]
