@@ -177,7 +177,8 @@ pub const fn statement_kinds(protocol: Protocol) -> &'static [&'static str] {
     }
 }
 
-/// One word per statement of PostgreSQL's grammar (its first word, mostly). A guardrail naming anything else would match nothing.
+/// The words `portcullis-sql` gives statements: mostly their first word; `transaction` is every statement that controls one,
+/// `function_call` the protocol's own message. A guardrail naming anything else would match nothing.
 const POSTGRES_STATEMENTS: &[&str] = &[
     "alter",
     "analyze",
@@ -199,10 +200,11 @@ const POSTGRES_STATEMENTS: &[&str] = &[
     "execute",
     "explain",
     "fetch",
-    "function",
+    "function_call",
     "grant",
     "import",
     "insert",
+    "label",
     "listen",
     "load",
     "lock",
@@ -218,11 +220,10 @@ const POSTGRES_STATEMENTS: &[&str] = &[
     "revoke",
     "rollback",
     "savepoint",
-    "security",
     "select",
     "set",
     "show",
-    "table",
+    "transaction",
     "truncate",
     "unlisten",
     "update",

@@ -248,7 +248,11 @@ fn syntax_error(source: &str, errors: &cel::ParseErrors) -> ConditionError {
         (usize::try_from(first.pos.0).unwrap_or(1), usize::try_from(first.pos.1).unwrap_or(1));
     let before: usize = source.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     let at = source.len().min(before + column.saturating_sub(1));
-    let detail = first.msg.lines().next().unwrap_or("not a CEL expression").trim().to_owned();
+    // the parser lists every token it would have taken; where it stopped says more
+    let line = first.msg.lines().next().unwrap_or_default().trim_start_matches("Syntax error: ");
+    let line = line.split(" expecting ").next().unwrap_or_default().trim();
+    let detail = if line.contains("<EOF>") { "it ends too early" } else { line };
+    let detail = if detail.is_empty() { "not a CEL expression".to_owned() } else { detail.to_owned() };
     ConditionError::Syntax { detail, at }
 }
 

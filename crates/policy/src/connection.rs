@@ -199,8 +199,8 @@ impl PgAuthentication {
     }
 }
 
-/// A registered thing one can reach.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A registered thing one can reach. Equal ones are reached alike, wherever they stand and however they are described.
+#[derive(Clone, Debug)]
 pub struct Connection {
     /// Its name: what a client gives as user name.
     pub name: ConnectionName,
@@ -223,6 +223,33 @@ pub struct Connection {
     /// `file:line`.
     pub location: String,
 }
+
+impl PartialEq for Connection {
+    fn eq(&self, other: &Self) -> bool {
+        let Self {
+            name,
+            description: _,
+            protocol,
+            address,
+            tls,
+            database,
+            databases,
+            credential,
+            authentication,
+            location: _,
+        } = self;
+        *name == other.name
+            && *protocol == other.protocol
+            && *address == other.address
+            && *tls == other.tls
+            && *database == other.database
+            && *databases == other.databases
+            && *credential == other.credential
+            && *authentication == other.authentication
+    }
+}
+
+impl Eq for Connection {}
 
 impl Connection {
     /// The database to open for what the client asked (`None`: nothing, or an empty name), or `None` where it may not
@@ -249,3 +276,6 @@ impl Connection {
         self.database.as_deref() == Some(name) || self.databases.iter().any(|allowed| allowed == name)
     }
 }
+
+#[cfg(test)]
+mod tests;

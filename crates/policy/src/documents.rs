@@ -28,12 +28,12 @@ pub(crate) use reader::print_duration;
 use crate::{
     Policy, Process,
     documents::{draft::Draft, reader::Reader, tree::Node},
-    report::{Place, Report, Severity, SourceFile},
+    report::{Place, Report, Severity, Source, SourceFile},
 };
 
 /// Reads `gateway.yaml`. There is a process only when there is no error.
 pub fn check_process(file: &SourceFile) -> (Option<Process>, Report) {
-    let source = Arc::new(file.clone());
+    let source = Source::new(file);
     let mut report = Report::default();
     let root = tree::parse(&source, &mut report);
     let process = match &root {
@@ -58,7 +58,7 @@ pub fn check_process(file: &SourceFile) -> (Option<Process>, Report) {
 /// Reads policy documents, merged: lists are joined, names are unique over all of them. There is a policy only when there
 /// is no error in any document.
 pub fn check(files: &[SourceFile]) -> (Option<Arc<Policy>>, Report) {
-    let sources: Vec<Arc<SourceFile>> = files.iter().map(|file| Arc::new(file.clone())).collect();
+    let sources: Vec<Arc<Source>> = files.iter().map(|file| Source::new(file)).collect();
     let mut report = Report::default();
     let mut draft = Draft::default();
     let mut broken = false;
@@ -117,7 +117,7 @@ fn document(reader: &mut Reader<'_>, root: &Node, draft: &mut Draft) {
 
 /// First 16 hex digits of SHA-256 over the texts, each with its length, in the order given. Not over the paths: the same
 /// documents elsewhere are the same policy.
-fn version(sources: &[Arc<SourceFile>]) -> String {
+fn version(sources: &[Arc<Source>]) -> String {
     let mut all = Vec::new();
     for source in sources {
         all.extend_from_slice(&(source.text.len() as u64).to_be_bytes());

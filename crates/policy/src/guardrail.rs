@@ -67,7 +67,8 @@ impl Guardrail {
         self.except.iter().any(|subject| subject.matches(principal))
     }
 
-    /// Whether the operation matches. An operation that could not be classified matches every guardrail it might match.
+    /// Whether the operation matches. One that could not be classified never gets so far: it is refused where any
+    /// guardrail is.
     pub fn matches(&self, operation: &Operation) -> bool {
         let statement = self.statements.is_empty()
             || operation

@@ -126,3 +126,15 @@ impl Policy {
         Arc::new(SessionRules::new(self, connection, grants, principal))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_policy_is_shared_between_tasks() {
+        const fn shared<T: Send + Sync + 'static>() {}
+        shared::<Policy>();
+        shared::<SessionRules>();
+    }
+}

@@ -14,6 +14,29 @@ pub struct SourceFile {
     pub text: String,
 }
 
+/// A document with an index of its lines, so that thousands of places cost no thousand readings of the text.
+#[derive(Debug)]
+pub(crate) struct Source {
+    pub(crate) path: PathBuf,
+    pub(crate) text: String,
+    /// The byte offset of each line's start.
+    lines: Vec<usize>,
+}
+
+impl Source {
+    pub(crate) fn new(file: &SourceFile) -> Arc<Self> {
+        let starts = file.text.match_indices('\n').map(|(at, _)| at + 1);
+        let lines = std::iter::once(0).chain(starts).collect();
+        Arc::new(Self { path: file.path.clone(), text: file.text.clone(), lines })
+    }
+
+    /// (line from 1, byte offset of its start) of what stands at `at`.
+    fn line(&self, at: usize) -> (usize, usize) {
+        let line = self.lines.partition_point(|start| *start <= at).max(1);
+        (line, self.lines.get(line - 1).copied().unwrap_or(0))
+    }
+}
+
 /// How bad a finding is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -57,6 +80,7 @@ const MAX_LINE: usize = 400;
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     diagnostics: Vec<Diagnostic>,
+    errors: usize,
     /// What may be a secret: never shown, whichever finding's line it stands in.
     hidden: Vec<Place>,
 }
@@ -64,16 +88,12 @@ pub struct Report {
 impl Report {
     /// How many errors.
     pub fn errors(&self) -> usize {
-        self.count(Severity::Error)
+        self.errors
     }
 
     /// How many warnings.
     pub fn warnings(&self) -> usize {
-        self.count(Severity::Warning)
-    }
-
-    fn count(&self, severity: Severity) -> usize {
-        self.diagnostics.iter().filter(|diagnostic| diagnostic.severity == severity).count()
+        self.diagnostics.len() - self.errors
     }
 
     /// The findings.
@@ -97,6 +117,7 @@ impl Report {
 
     pub(crate) fn push(&mut self, severity: Severity, place: &Place, message: String, help: Vec<String>) {
         let (line, column) = place.line_and_column();
+        self.errors += usize::from(severity == Severity::Error);
         self.diagnostics.push(Diagnostic {
             severity,
             file: place.source.path.clone(),
@@ -116,13 +137,14 @@ impl Report {
     }
 
     /// Puts the findings in the order of `files`, then of lines, and cuts out what they show.
-    pub(crate) fn finish(&mut self, files: &[Arc<SourceFile>]) {
-        let rank = |source: &Arc<SourceFile>| {
+    pub(crate) fn finish(&mut self, files: &[Arc<Source>]) {
+        let rank = |source: &Arc<Source>| {
             files.iter().position(|file| Arc::ptr_eq(file, source)).unwrap_or(usize::MAX)
         };
         self.diagnostics
             .sort_by_key(|found| (rank(&found.place.source), found.place.span.start, found.place.span.end));
         self.diagnostics.dedup_by(|a, b| a.message == b.message && a.place == b.place);
+        self.errors = self.diagnostics.iter().filter(|found| found.severity == Severity::Error).count();
         for diagnostic in &mut self.diagnostics {
             diagnostic.shown = Shown::cut(&diagnostic.place, &self.hidden);
             let shown = &diagnostic.shown;
@@ -143,7 +165,7 @@ impl Shown {
     fn cut(place: &Place, hidden: &[Place]) -> Self {
         let text = &place.source.text;
         let span = place.clamped();
-        let start = text.get(..span.start).and_then(|before| before.rfind('\n')).map_or(0, |at| at + 1);
+        let start = place.source.line(span.start).1;
         let line_end =
             text.get(span.start..).and_then(|rest| rest.find('\n')).map_or(text.len(), |at| span.start + at);
         // of a very long line, what stands around the place
@@ -189,7 +211,7 @@ impl Diagnostic {
 /// A stretch of a document.
 #[derive(Clone, Debug)]
 pub(crate) struct Place {
-    pub(crate) source: Arc<SourceFile>,
+    pub(crate) source: Arc<Source>,
     pub(crate) span: Range<usize>,
 }
 
@@ -211,9 +233,8 @@ impl Place {
     }
 
     fn line_and_column(&self) -> (usize, usize) {
-        let before = self.source.text.get(..self.clamped().start).unwrap_or_default();
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        let line = before.bytes().filter(|b| *b == b'\n').count() + 1;
-        (line, before.get(line_start..).unwrap_or_default().chars().count() + 1)
+        let at = self.clamped().start;
+        let (line, start) = self.source.line(at);
+        (line, self.source.text.get(start..at).unwrap_or_default().chars().count() + 1)
     }
 }

@@ -89,3 +89,29 @@ impl SecretError {
         ErrorKind::Dependency
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_references_are_accepted_and_a_literal_is_never_repeated() {
+        assert_eq!("env:LOGS_PASSWORD".parse(), Ok(SecretRef::Env("LOGS_PASSWORD".to_owned())));
+        assert_eq!("file:/run/secrets/x".parse(), Ok(SecretRef::File("/run/secrets/x".into())));
+        for (text, expected) in [
+            ("hunter2", InvalidSecretRef::Literal),
+            ("postgres:hunter2", InvalidSecretRef::Literal),
+            ("env:", InvalidSecretRef::Variable),
+            ("env:A B", InvalidSecretRef::Variable),
+            ("env:1A", InvalidSecretRef::Variable),
+            ("file:", InvalidSecretRef::Path),
+            ("vault:kv/x", InvalidSecretRef::Later("vault".to_owned())),
+            ("secret:x", InvalidSecretRef::Later("secret".to_owned())),
+            ("azure-key-vault:x", InvalidSecretRef::Later("azure-key-vault".to_owned())),
+        ] {
+            let error = text.parse::<SecretRef>().unwrap_err();
+            assert_eq!(error, expected, "{text}");
+            assert!(!error.to_string().contains("hunter2"));
+        }
+    }
+}

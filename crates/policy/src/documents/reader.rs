@@ -9,12 +9,12 @@ use crate::{
         suggest,
         tree::{Entry, Node, Value},
     },
-    report::{Place, Report, Severity, SourceFile},
+    report::{Place, Report, Severity, Source},
 };
 
 /// Reads one document into values; what is wrong goes to the report, and reading goes on.
 pub(crate) struct Reader<'a> {
-    pub(crate) source: Arc<SourceFile>,
+    pub(crate) source: Arc<Source>,
     pub(crate) report: &'a mut Report,
 }
 
@@ -29,7 +29,7 @@ pub(crate) struct Placed<T> {
 pub(crate) struct Fields<'n> {
     entries: &'n [Entry],
     span: Range<usize>,
-    what: &'static str,
+    keys: &'static Keys,
 }
 
 impl<'n> Fields<'n> {
@@ -41,6 +41,13 @@ impl<'n> Fields<'n> {
     /// The whole entry of an optional key.
     pub(crate) fn entry(&self, key: &str) -> Option<&'n Entry> {
         self.entries.iter().find(|entry| entry.key == key)
+    }
+
+    fn is_misspelt(&self, key: &str) -> bool {
+        let unknown = self.entries.iter().filter(|entry| !self.keys.keys.contains(&entry.key.as_str()));
+        unknown
+            .map(|entry| suggest::nearest(&entry.key, self.keys.keys.iter().copied()))
+            .any(|near| near == Some(key))
     }
 
     /// Where the map starts: its first key, so that an error points at one line.
@@ -87,7 +94,7 @@ impl Reader<'_> {
     }
 
     /// A map with known keys. Unknown ones are reported with the nearest known.
-    pub(crate) fn fields<'n>(&mut self, node: &'n Node, keys: &Keys) -> Option<Fields<'n>> {
+    pub(crate) fn fields<'n>(&mut self, node: &'n Node, keys: &'static Keys) -> Option<Fields<'n>> {
         let Value::Map(entries) = &node.value else {
             self.error(&node.span, format!("{} is a map of keys, this is {}", keys.what, node.what()));
             return None;
@@ -104,14 +111,15 @@ impl Reader<'_> {
             };
             self.error_help(&entry.key_span, message, help);
         }
-        Some(Fields { entries, span: node.span.clone(), what: keys.what })
+        Some(Fields { entries, span: node.span.clone(), keys })
     }
 
     /// A key that must be there.
     pub(crate) fn required<'n>(&mut self, fields: &Fields<'n>, key: &str) -> Option<&'n Node> {
         let found = fields.get(key);
-        if found.is_none() {
-            self.error(&fields.head(), format!("`{key}` is missing in {}", fields.what));
+        // a misspelt key has been told, with this one as suggestion
+        if found.is_none() && !fields.is_misspelt(key) {
+            self.error(&fields.head(), format!("`{key}` is missing in {}", fields.keys.what));
         }
         found
     }
@@ -214,7 +222,7 @@ impl Reader<'_> {
         let known = || words.iter().map(|(word, _)| *word);
         let help = match suggest::nearest(text, known()) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("expected {}", suggest::list(known())),
+            None => format!("expected {}", suggest::either(known())),
         };
         self.error_help(&node.span, format!("`{}` is not known for {what}", shown(text)), help);
         None

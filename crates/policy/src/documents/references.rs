@@ -182,7 +182,7 @@ impl Resolver<'_> {
             self.error(&rule.place, message, "remove it");
         } else if protocol == Protocol::Postgres
             && !rule.value.pattern.is_everything()
-            && !pattern.contains('.')
+            && !pattern.contains(['.', '/'])
             && !pattern.contains("**")
         {
             let message = format!("`{pattern}` names no schema, so it matches no table");
@@ -201,7 +201,8 @@ impl Resolver<'_> {
         }
         if !self.refused_connections.contains(&name.value) {
             let known = || self.connections.keys().map(ConnectionName::as_str);
-            let help = match suggest::nearest(&name.value, known()) {
+            let refused = self.refused_connections.iter().map(String::as_str);
+            let help = match suggest::nearest(&name.value, known().chain(refused)) {
                 Some(near) => format!("did you mean `{near}`?"),
                 None if self.connections.is_empty() => {
                     "no connection is defined; add it under `connections:`".to_owned()

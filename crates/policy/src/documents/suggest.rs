@@ -16,11 +16,20 @@ pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
 
 /// `a`, `b` and `c`.
 pub(crate) fn list<'k>(words: impl Iterator<Item = &'k str>) -> String {
+    joined(words, "and")
+}
+
+/// `a`, `b` or `c`.
+pub(crate) fn either<'k>(words: impl Iterator<Item = &'k str>) -> String {
+    joined(words, "or")
+}
+
+fn joined<'k>(words: impl Iterator<Item = &'k str>, last_by: &str) -> String {
     let quoted: Vec<String> = words.map(|word| format!("`{word}`")).collect();
     match quoted.split_last() {
         None => "nothing".to_owned(),
         Some((last, [])) => last.clone(),
-        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+        Some((last, rest)) => format!("{} {last_by} {last}", rest.join(", ")),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{collections::HashSet, ops::Range, sync::Arc};
 
 use saphyr_parser::{Event, Parser, ScalarStyle, Span};
 
-use crate::report::{Place, Report, Severity, SourceFile};
+use crate::report::{Place, Report, Severity, Source};
 
 /// The largest document, in bytes. The largest policies we know of are a tenth of this.
 pub(crate) const MAX_BYTES: usize = 1 << 20;
@@ -70,7 +70,7 @@ enum Inner {
 }
 
 /// Reads a document. `None` after an error that leaves nothing to look at; an empty document is `None` without an error.
-pub(crate) fn parse(source: &Arc<SourceFile>, report: &mut Report) -> Option<Node> {
+pub(crate) fn parse(source: &Arc<Source>, report: &mut Report) -> Option<Node> {
     let mut builder = Builder {
         source,
         report,
@@ -85,13 +85,11 @@ pub(crate) fn parse(source: &Arc<SourceFile>, report: &mut Report) -> Option<Nod
         builder.error(0..0, message, &["split it: `policy:` takes several files"]);
         return None;
     }
-    let visible = builder.refuse_invisible();
-    let whole = builder.run();
-    if visible && whole { builder.root } else { None }
+    if builder.refuse_invisible() && builder.run() { builder.root } else { None }
 }
 
 struct Builder<'a> {
-    source: &'a Arc<SourceFile>,
+    source: &'a Arc<Source>,
     report: &'a mut Report,
     offsets: Offsets,
     stack: Vec<Open>,

@@ -37,7 +37,8 @@ fn deep_nesting_is_refused_in_flow_and_in_block_form() {
     assert!(first("[".repeat(100_000)).contains("deep") || first("[".repeat(100_000)).contains("YAML"));
     assert!(first(format!("grants: {}1{}", "[".repeat(60), "]".repeat(60))).contains("nests deeper"));
     assert!(first("- ".repeat(100_000)).contains("nests deeper"));
-    assert!(first("{a: ".repeat(1_000)).contains("nests deeper"));
+    let flow = first("{a: ".repeat(1_000));
+    assert!(flow.contains("recursion limit"), "{flow}");
 }
 
 #[test]

@@ -1,5 +1,7 @@
 //! Policy, from outside: documents as files, decisions as scenarios, attacks, properties, schemas.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
 mod attacks;
 mod diagnostics;
 mod golden;

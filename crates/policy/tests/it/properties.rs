@@ -38,7 +38,7 @@ fn scope() -> impl Strategy<Value = String> {
 
 fn guardrail(action: &'static str) -> impl Strategy<Value = String> {
     let statements = proptest::option::of("(drop|delete|select)");
-    let tables = proptest::option::of("('a.\\*'|'b.t'|'\\*.u')");
+    let tables = proptest::option::of("('a\\.\\*'|'b\\.t'|'\\*\\.u')");
     (statements, proptest::bool::ANY, tables).prop_map(move |(statements, without, tables)| {
         let mut rule = format!("action: {action}");
         if let Some(statements) = statements {
