@@ -37,7 +37,9 @@ impl fmt::Display for Name {
     }
 }
 
-/// The schema that stands in a resource's name where none was found. A real schema called `?` is written `"?"`.
+/// The schema that stands in a resource's name where the search path is not known or holds no usable schema: only patterns
+/// whose schema part is a glob match it. A name that is merely not in the catalog is taken to be in every schema of the path
+/// instead. A real schema called `?` is written `"?"`.
 pub const UNRESOLVED_SCHEMA: &str = "?";
 
 /// `schema.name` as a resource. A part that holds a separator, a quote, a glob character, white space or nothing at all is

@@ -295,8 +295,19 @@ impl<'a> Resolver<'a> {
                 }
             }
             if !found {
-                self.unresolved(used);
+                self.somewhere(path, used, many);
             }
+        }
+    }
+
+    /// A name the catalog does not know: where it is at all by now, it is in one of the path's schemas, so each must allow it.
+    fn somewhere(&mut self, path: &SearchPath, used: &RelationUse, many: bool) {
+        let schemas = possible_schemas(path, self.catalog);
+        if schemas.is_empty() {
+            self.unresolved(used);
+        }
+        for schema in schemas {
+            self.add(used, schema, &used.name.name, None, many);
         }
     }
 
@@ -330,7 +341,7 @@ impl<'a> Resolver<'a> {
             }
         }
         self.pair(used.verb, resource.clone()).extend(columns);
-        let Some(relation) = known else { return };
+        let Some(relation) = known.filter(|_| matches!(used.verb, Verb::Read | Verb::Write)) else { return };
         let writes = used.verb == Verb::Write && relation.kind == RelationKind::View;
         for reached in &relation.reaches {
             let inner = resource_name(&reached.schema, &reached.name);
@@ -366,6 +377,7 @@ impl<'a> Resolver<'a> {
                 Lookup::Existing => path.effective().filter(holds).collect(),
                 Lookup::Created | Lookup::Temporary => created().into_iter().collect(),
             };
+            let schemas = if schemas.is_empty() { possible_schemas(path, catalog) } else { schemas };
             if schemas.is_empty() {
                 self.pair(Verb::Admin, unresolved_name(&name.name));
             }
@@ -432,11 +444,20 @@ impl<'a> Resolver<'a> {
             return;
         }
         self.opaque = true;
-        let resource = match &used.name.schema {
-            Some(schema) => resource_name(schema, name),
-            None => unresolved_name(name),
-        };
-        self.pair(Verb::Execute, resource);
+        if let Some(schema) = &used.name.schema {
+            self.pair(Verb::Execute, resource_name(schema, name));
+            return;
+        }
+        let paths = self.paths;
+        let mut schemas: Vec<&str> =
+            paths.candidates().iter().flat_map(|path| possible_schemas(path, catalog)).collect();
+        schemas.dedup();
+        if schemas.is_empty() || paths.is_unknown() {
+            self.pair(Verb::Execute, unresolved_name(name));
+        }
+        for schema in schemas {
+            self.pair(Verb::Execute, resource_name(schema, name));
+        }
     }
 
     fn is_known_type(&self, name: &Name) -> bool {
@@ -551,6 +572,13 @@ fn needs_path(statement: &Statement) -> bool {
         || uses.operators.iter().any(bare)
         || uses.types.iter().any(bare)
         || uses.objects.iter().any(|(name, _)| bare(name))
+}
+
+/// Where a name that the catalog does not know can have appeared since: every usable schema of the path but those of the
+/// server itself.
+fn possible_schemas<'p>(path: &'p SearchPath, catalog: &dyn Catalog) -> Vec<&'p str> {
+    let own = |schema: &&str| !matches!(*schema, "pg_catalog" | "pg_temp" | "information_schema");
+    path.listed().filter(own).filter(|schema| catalog.has_schema(schema)).collect()
 }
 
 /// Where a new object without a schema is made: the first listed schema that exists (`RangeVarGetCreationNamespace`).

@@ -27,6 +27,9 @@ use crate::{
 /// Built-in functions whose constant arguments decide what they do.
 const DECIDED_BY_CONSTANTS: [&str; 5] = ["set_config", "nextval", "setval", "currval", "pg_notify"];
 
+/// `DROP_CASCADE`: what depends on the named objects goes too, wherever it is. Needs `admin` on `server/cascade`.
+const CASCADE: i64 = pg_query::protobuf::DropBehavior::DropCascade as i64;
+
 /// More loosely named columns than this in one query level count as every column.
 const MAX_LOOSE_COLUMNS: usize = 256;
 
@@ -39,8 +42,11 @@ struct Level {
 
 struct Entry {
     alias: Box<str>,
-    /// Index into the relations used; absent where the alias stands for a sub-query, a CTE or a function.
+    /// Index into the relations used; absent where the alias stands for a sub-query, a CTE, a function or a target whose
+    /// columns are not read.
     relation: Option<usize>,
+    /// The relation whose columns `alias.column` can name, where there is one.
+    owner: Option<Name>,
 }
 
 pub(crate) struct Walker<'a> {
@@ -135,6 +141,9 @@ impl<'a> Walker<'a> {
     /// Every field but those of `but`.
     fn fields(&mut self, node: &Node, but: &[&str]) {
         for (name, value) in &node.fields {
+            if *name == "behavior" && matches!(value, Value::Int(CASCADE)) {
+                self.fixed(Verb::Admin, "server/cascade".to_owned());
+            }
             if !but.contains(name) {
                 self.value(value);
             }
@@ -207,8 +216,9 @@ impl<'a> Walker<'a> {
         let alias = alias_of(node).unwrap_or_else(|| name.name.clone());
         let is_cte = name.schema.is_none() && !self.levels.is_empty() && self.ctes.contains(&name.name);
         let verb = if self.levels.is_empty() { self.verb } else { Verb::Read };
+        let owner = (!is_cte).then(|| name.clone());
         let relation = (!is_cte).then(|| self.use_relation(verb, name, Lookup::Existing));
-        self.offer(alias, relation);
+        self.offer(alias, relation, owner);
     }
 
     /// The use of the relation that a statement writes to or defines: never a CTE.
@@ -229,7 +239,7 @@ impl<'a> Walker<'a> {
         let alias = alias_of(node);
         self.fields(node, &["alias"]);
         match alias {
-            Some(alias) => self.offer(alias, None),
+            Some(alias) => self.offer(alias, None, None),
             None => {
                 // A function without an alias goes by its own name.
                 let call = node
@@ -239,15 +249,15 @@ impl<'a> Walker<'a> {
                     .and_then(Value::node);
                 if let Some(name) = call.and_then(|call| call.list("funcname").last()).and_then(Value::string)
                 {
-                    self.offer(name.into(), None);
+                    self.offer(name.into(), None, None);
                 }
             }
         }
     }
 
-    fn offer(&mut self, alias: Box<str>, relation: Option<usize>) {
+    fn offer(&mut self, alias: Box<str>, relation: Option<usize>, owner: Option<Name>) {
         if let Some(level) = self.levels.last_mut() {
-            level.entries.push(Entry { alias, relation });
+            level.entries.push(Entry { alias, relation, owner });
         }
     }
 
@@ -300,13 +310,22 @@ impl<'a> Walker<'a> {
         }
     }
 
-    /// What `alias` stands for: the innermost level that knows it decides.
-    fn find_alias(&self, alias: &str) -> Option<Vec<Option<usize>>> {
+    /// What `alias` stands for: the innermost level that knows it decides. Never empty.
+    fn find_alias(&self, alias: &str) -> Option<Vec<&Entry>> {
         self.levels.iter().rev().find_map(|level| {
-            let found: Vec<_> =
-                level.entries.iter().filter(|e| &*e.alias == alias).map(|e| e.relation).collect();
+            let found: Vec<_> = level.entries.iter().filter(|entry| &*entry.alias == alias).collect();
             (!found.is_empty()).then_some(found)
         })
+    }
+
+    /// The relations `alias` stands for, and the one relation that can own its columns; nothing where it is not known.
+    fn relations_behind(&self, alias: &str) -> Option<(Vec<usize>, Option<Name>)> {
+        let found = self.find_alias(alias)?;
+        let owner = match found.as_slice() {
+            [only] => only.owner.clone(),
+            _ => None,
+        };
+        Some((found.iter().filter_map(|entry| entry.relation).collect(), owner))
     }
 
     fn column_ref(&mut self, node: &Node) {
@@ -316,24 +335,19 @@ impl<'a> Walker<'a> {
             [only] if star(only) => self.every_column_of_this_level(),
             [only] => {
                 let Some(name) = only.string() else { return };
-                for relation in self.find_alias(name).into_iter().flatten().flatten() {
-                    self.add_column(relation, "*");
+                if let Some((relations, _)) = self.relations_behind(name) {
+                    relations.into_iter().for_each(|relation| self.add_column(relation, "*"));
                 }
                 self.loose_column(name);
             }
             [.., qualifier, last] => {
                 let qualifier = qualifier.string().unwrap_or_default();
                 let column = if star(last) { "*" } else { last.string().unwrap_or("*") };
-                let found = self.find_alias(qualifier);
                 let mut owner = None;
-                match &found {
-                    Some(relations) => {
-                        for relation in relations.iter().flatten() {
-                            self.add_column(*relation, column);
-                        }
-                        if let [Some(only)] = relations.as_slice() {
-                            owner = self.uses.relations.get(*only).map(|relation| relation.name.clone());
-                        }
+                match self.relations_behind(qualifier) {
+                    Some((relations, of)) => {
+                        relations.into_iter().for_each(|relation| self.add_column(relation, column));
+                        owner = of;
                     }
                     None => self.loose_column(column),
                 }

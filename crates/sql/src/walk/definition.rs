@@ -178,7 +178,10 @@ impl Walker<'_> {
     fn server_object(&mut self, node: &Node, kind: &str, field: &str) {
         let names: Vec<Box<str>> = match node.get(field) {
             Some(Value::Text(name)) => vec![name.clone()],
-            Some(Value::Node(inner)) if inner.kind == "VariableSetStmt" => vec![inner.text("name").into()],
+            Some(Value::Node(inner)) if inner.kind == "VariableSetStmt" => match inner.text("name") {
+                "" => Vec::new(),
+                name => vec![name.into()],
+            },
             Some(Value::Node(role)) if role.kind == "RoleSpec" => vec![role_name(role)],
             Some(Value::List(parts)) if kind == "operator-family" => last_name(parts).into_iter().collect(),
             Some(Value::List(parts)) => parts.iter().filter_map(Value::node).map(role_name).collect(),

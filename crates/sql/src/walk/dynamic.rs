@@ -43,6 +43,16 @@ const WORDS: [&str; 33] = [
     "reassign",
 ];
 
+/// Words of code that changes what later statements are judged by.
+const JUDGING: [&str; 6] = [
+    "set_config",
+    "search_path",
+    "client_encoding",
+    "standard_conforming_strings",
+    "role",
+    "session_authorization",
+];
+
 impl Walker<'_> {
     pub(super) fn code(&mut self, code: &str) {
         let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
@@ -50,6 +60,9 @@ impl Walker<'_> {
             let word = word.to_ascii_lowercase();
             if word == "execute" {
                 self.refuse("the block runs statements that are put together while it runs");
+            }
+            if JUDGING.contains(&word.as_str()) {
+                self.refuse("the block changes a setting that later statements are judged by");
             }
             if word == "perform" {
                 self.kind("select");

@@ -118,8 +118,8 @@ impl Walker<'_> {
         let mut locked = Vec::new();
         for name in &named {
             match self.find_alias(&name.name) {
-                Some(found) if found.iter().all(Option::is_some) => {
-                    locked.extend(found.into_iter().flatten())
+                Some(found) if found.iter().all(|entry| entry.relation.is_some()) => {
+                    locked.extend(found.iter().filter_map(|entry| entry.relation));
                 }
                 // A sub-query or something unexpected: whatever stands in FROM.
                 _ => locked.extend_from_slice(met_in_from),
@@ -144,15 +144,17 @@ impl Walker<'_> {
         let Some(returning) = node.child("returning_clause") else { return };
         let name = relation_name(target);
         let alias = alias_of(target).unwrap_or_else(|| name.name.clone());
+        let owner = Some(name.clone());
         let read = self.use_relation(Verb::Read, name, Lookup::Existing);
         if let Some(level) = self.levels.last_mut() {
             level.entries.retain(|entry| entry.relation.is_some() || entry.alias != alias);
-            level.entries.push(Entry { alias, relation: Some(read) });
+            level.entries.push(Entry { alias, relation: Some(read), owner: owner.clone() });
             for option in returning.list("options").iter().filter_map(Value::node) {
-                level.entries.push(Entry { alias: option.text("value").into(), relation: Some(read) });
+                let alias = option.text("value").into();
+                level.entries.push(Entry { alias, relation: Some(read), owner: owner.clone() });
             }
             for row in ["old", "new"] {
-                level.entries.push(Entry { alias: row.into(), relation: Some(read) });
+                level.entries.push(Entry { alias: row.into(), relation: Some(read), owner: owner.clone() });
             }
         }
         self.fields(returning, &["options"]);
@@ -168,7 +170,7 @@ impl Walker<'_> {
         let index = self.target(target, verb, Lookup::Existing);
         self.levels.push(Level::default());
         let alias = alias_of(target).unwrap_or_else(|| target.text("relname").into());
-        self.offer(alias, None);
+        self.offer(alias, None, Some(relation_name(target)));
         Some((target, index))
     }
 
@@ -190,7 +192,7 @@ impl Walker<'_> {
         self.field(node, "select_stmt");
         self.levels.extend(own);
         if let Some(conflict) = node.child("on_conflict_clause") {
-            self.offer("excluded".into(), None);
+            self.offer("excluded".into(), None, Some(relation_name(target)));
             let assigned = conflict.list("target_list");
             if !assigned.is_empty() {
                 self.kind("update");

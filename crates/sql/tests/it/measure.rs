@@ -1,0 +1,38 @@
+//! Not a test: prints what an analysis costs. `cargo test --release -- --ignored measure --nocapture`.
+
+use std::{hint::black_box, time::Instant};
+
+use portcullis_sql::{Analyzer, AnalyzerConfig};
+
+use crate::database::{CATALOG, Remembering, paths};
+
+#[test]
+#[ignore = "prints timings, asserts nothing"]
+fn measure() {
+    let analyzer = Analyzer::new(AnalyzerConfig::default()).unwrap();
+    let texts = [
+        ("point", "SELECT id, total, status FROM orders WHERE id = 42 AND status = 'open'"),
+        (
+            "join",
+            "SELECT o.id, c.name, sum(o.total) FROM orders o JOIN customers c ON c.id = o.customer_id LEFT JOIN app.events e \
+             ON e.id = o.id WHERE o.status = 'open' AND c.name LIKE 'a%' GROUP BY o.id, c.name ORDER BY 3 DESC LIMIT 20",
+        ),
+    ];
+    for (name, text) in texts {
+        let time = |what: &str, rounds: u32, work: &mut dyn FnMut(u32)| {
+            (0..rounds / 10 + 1).for_each(&mut *work);
+            let start = Instant::now();
+            (0..rounds).for_each(work);
+            println!("{name:>6} {what:<28} {:>8} ns", start.elapsed().as_nanos() / u128::from(rounds));
+        };
+        time("cold parse and walk", 2_000, &mut |_| drop(black_box(analyzer.analyze_fresh(text))));
+        time("cached by exact text", 200_000, &mut |_| drop(black_box(analyzer.analyze(text))));
+        let varied: Vec<_> = (0..20_000).map(|n| text.replace("'open'", &format!("'open{n}'"))).collect();
+        time("cached without literals", 100_000, &mut |n| {
+            drop(black_box(analyzer.analyze(&varied[n as usize % varied.len()])));
+        });
+        let analysis = analyzer.analyze(text).unwrap();
+        let paths = paths();
+        time("resolve", 50_000, &mut |_| drop(black_box(analysis.resolve(&*CATALOG, &paths, &Remembering))));
+    }
+}
