@@ -1,0 +1,88 @@
+//! Whether the process lives, whether it can serve, and its numbers. Asked by machines, without a token.
+
+use std::sync::Arc;
+
+use axum::{
+    extract::State,
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use portcullis_audit::Health;
+use serde::Serialize;
+
+use super::{Json, blocking};
+use crate::{Api, Problem};
+
+/// The process lives and its reactor turns.
+pub(super) async fn healthz() -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"))], "ok\n").into_response()
+}
+
+#[derive(Serialize)]
+struct Ready {
+    ready: bool,
+    journal: String,
+    store: String,
+    identity: String,
+    policy: String,
+    draining: bool,
+    sessions: usize,
+}
+
+/// Whether sessions can be served: the journal takes events, the store answers, the gateway is not draining. A refused change
+/// of the documents does not make it unready, for the old policy is in force; it is said.
+pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
+    let journal = match api.journal.health() {
+        Health::Good => Ok("ok".to_owned()),
+        Health::Failed { since, .. } => Err(format!("takes no events since {since}")),
+    };
+    let store = {
+        let api = Arc::clone(&api);
+        blocking(move || api.store.shipped()).await?
+    };
+    let end = api.journal.end().map(|end| end.sequence);
+    let store = match (store, end) {
+        (Ok(shipped), Ok(end)) => Ok(match end.saturating_sub(shipped.sequence) {
+            0 => "ok".to_owned(),
+            behind => format!("ok, {behind} events behind the journal"),
+        }),
+        (Err(_), _) => Err("does not answer; the log says why".to_owned()),
+        (_, Err(_)) => Err("the journal does not answer".to_owned()),
+    };
+    let policy = api.access.policy();
+    let policy_text = match api.policy.get().2 {
+        None => format!("{} in force", policy.version()),
+        Some(rejected) => format!(
+            "{} in force; a change seen at {} was refused, `portcullis check` says why",
+            policy.version(),
+            rejected.at
+        ),
+    };
+    let identity = match policy.providers().len() {
+        0 => Err("no identity provider is configured".to_owned()),
+        n => Ok(format!("{n} configured")),
+    };
+    let draining = api.shutdown.is_stopped();
+    let ready = journal.is_ok() && store.is_ok() && identity.is_ok() && !draining;
+    let said = |outcome: Result<String, String>| outcome.unwrap_or_else(|bad| bad);
+    let body = Ready {
+        ready,
+        journal: said(journal),
+        store: said(store),
+        identity: said(identity),
+        policy: policy_text,
+        draining,
+        sessions: api.sessions.count(),
+    };
+    let status = if ready { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
+    Ok((status, Json(body)).into_response())
+}
+
+/// Prometheus text format 0.0.4.
+pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
+    api.sessions.publish_metrics();
+    let failed = matches!(api.journal.health(), Health::Failed { .. });
+    metrics::gauge!("portcullis_journal_failed").set(if failed { 1.0 } else { 0.0 });
+    let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    ([(header::CONTENT_TYPE, text)], api.metrics.render()).into_response()
+}

@@ -1,0 +1,238 @@
+//! From an accepted transport to the router: TLS, HTTP/1.1 or HTTP/2, limits.
+//!
+//! A peer has the listener's deadline for the TLS handshake, the same again for its first request, [`HEADER_WITHIN`] for each
+//! request's header, [`ANSWER_WITHIN`] for body and answer, and [`TRANSPORT_WITHIN`] for everything.
+
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use axum::{Router, body::Body, extract::Request};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::conn::auto,
+};
+use metrics_exporter_prometheus::PrometheusHandle;
+use portcullis_access::Access;
+use portcullis_audit::Journal;
+use portcullis_core::{Clock, Source, Timestamp};
+use portcullis_identity::Identity;
+use portcullis_policy::Report;
+use portcullis_proxy::{Accepted, Sessions, Shutdown, gate::InForce, handshake_failed};
+use portcullis_store::Store;
+use rustls::ServerConfig;
+use serde::{Deserialize, Serialize};
+use tower::ServiceExt as _;
+
+use crate::{AdminToken, routes};
+
+/// The listener's name in metrics and logs.
+pub const LISTENER: &str = "web";
+
+/// What the web listener offers in ALPN (RFC 7301), in order.
+pub const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// The largest request header, in bytes: a token of 64 KiB and 8 KiB for everything else.
+pub const MAX_HEADER: usize = 72 * 1024;
+
+/// The largest request body, in bytes: a request for a window with the longest reason takes 5 KiB.
+pub const MAX_BODY: usize = 64 * 1024;
+
+/// How long a request's header may take, and how long a kept-alive transport may be silent.
+pub const HEADER_WITHIN: Duration = Duration::from_secs(15);
+
+/// How long a request's body and answer may take together.
+pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long one transport is served; then it is told to go, so that a peer that reads nothing holds nothing for ever.
+const TRANSPORT_WITHIN: Duration = Duration::from_secs(15 * 60);
+
+/// How many requests one HTTP/2 transport has at a time.
+const MAX_STREAMS: u32 = 32;
+
+/// Everything the routes need, wired once by the binary.
+pub struct Api {
+    /// Verifies agents' tokens.
+    pub identity: Arc<Identity>,
+    /// Windows, blocks, what is reachable.
+    pub access: Arc<Access>,
+    /// Takes what administrators do.
+    pub journal: Arc<Journal>,
+    /// Answers searches.
+    pub store: Arc<Store>,
+    /// The live sessions.
+    pub sessions: Arc<Sessions<InForce>>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Opens administrative routes.
+    pub admin: AdminToken,
+    /// How the documents stand.
+    pub policy: Arc<PolicyStatus>,
+    /// Renders the metrics.
+    pub metrics: PrometheusHandle,
+    /// Whether the gateway drains.
+    pub shutdown: Shutdown,
+}
+
+impl std::fmt::Debug for Api {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Api").finish_non_exhaustive()
+    }
+}
+
+/// How the documents on the disk stand to the policy in force.
+#[derive(Debug)]
+pub struct PolicyStatus(Mutex<Standing>);
+
+#[derive(Clone, Debug)]
+struct Standing {
+    loaded_at: Timestamp,
+    warnings: String,
+    rejected: Option<Rejected>,
+}
+
+/// A change that was refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rejected {
+    /// When it was seen.
+    pub at: Timestamp,
+    /// Why, as `portcullis check` prints it.
+    pub errors: String,
+}
+
+impl PolicyStatus {
+    /// A policy came into force at `at` with this report.
+    pub fn new(at: Timestamp, report: &Report) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(Standing { loaded_at: at, warnings: report.render(false), rejected: None })))
+    }
+
+    /// Another policy came into force.
+    pub fn loaded(&self, at: Timestamp, report: &Report) {
+        *self.lock() = Standing { loaded_at: at, warnings: report.render(false), rejected: None };
+    }
+
+    /// The documents are again those of the policy in force.
+    pub fn restored(&self) {
+        self.lock().rejected = None;
+    }
+
+    /// The documents were changed to something unusable.
+    pub fn rejected(&self, at: Timestamp, errors: String) {
+        self.lock().rejected = Some(Rejected { at, errors });
+    }
+
+    /// (when the policy came into force, its warnings, the refused change).
+    pub fn get(&self) -> (Timestamp, String, Option<Rejected>) {
+        let Standing { loaded_at, warnings, rejected } = self.lock().clone();
+        (loaded_at, warnings, rejected)
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Standing> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The peer of a request, for handlers.
+#[derive(Clone, Debug)]
+pub(crate) struct Peer(pub(crate) Source);
+
+/// Serves the web listener: one value, shared by all transports.
+#[derive(Clone)]
+pub struct Web {
+    router: Router,
+    tls: Arc<ServerConfig>,
+    handshake: Duration,
+    shutdown: Shutdown,
+}
+
+impl std::fmt::Debug for Web {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Web").finish_non_exhaustive()
+    }
+}
+
+impl Web {
+    /// `tls` offers [`PROTOCOLS`]; `handshake` bounds the wait for the first request.
+    pub fn new(api: Arc<Api>, tls: Arc<ServerConfig>, handshake: Duration) -> Self {
+        let shutdown = api.shutdown.clone();
+        Self { router: routes::router(api), tls, handshake, shutdown }
+    }
+
+    /// Serves one client until it leaves, is too slow or the gateway drains.
+    pub async fn serve(self, accepted: Accepted) {
+        let (transport, source, deadline, _slot) = accepted.into_parts();
+        let transport = match deadline.bound(transport.accept_tls(&self.tls)).await {
+            Ok(Ok(transport)) => transport,
+            Ok(Err(error)) => {
+                handshake_failed(LISTENER, "tls");
+                tracing::debug!(%error, "the TLS handshake with a web client failed");
+                return;
+            }
+            Err(_too_slow) => return,
+        };
+        let builder = auto::Builder::new(TokioExecutor::new());
+        // Chosen by ALPN: looking at the first bytes instead would wait for them without a limit.
+        let mut builder = match transport.alpn() {
+            Some(b"h2") => builder.http2_only(),
+            _ => builder.http1_only(),
+        };
+        builder.http1().timer(TokioTimer::new()).header_read_timeout(HEADER_WITHIN).max_buf_size(MAX_HEADER);
+        builder
+            .http2()
+            .timer(TokioTimer::new())
+            .max_header_list_size(u32::try_from(MAX_HEADER).unwrap_or(u32::MAX))
+            .max_concurrent_streams(MAX_STREAMS)
+            .keep_alive_interval(Some(HEADER_WITHIN))
+            .keep_alive_timeout(HEADER_WITHIN);
+        let asked = Arc::new(AtomicBool::new(false));
+        let service = service_fn({
+            let (router, asked) = (self.router.clone(), Arc::clone(&asked));
+            move |request: hyper::Request<Incoming>| {
+                asked.store(true, Ordering::Relaxed);
+                let mut request: Request = request.map(Body::new);
+                request.extensions_mut().insert(Peer(source.clone()));
+                router.clone().oneshot(request)
+            }
+        });
+        let connection = builder.serve_connection(TokioIo::new(transport), service);
+        tokio::pin!(connection);
+        let first = tokio::time::sleep(self.handshake);
+        let last = tokio::time::sleep(TRANSPORT_WITHIN);
+        tokio::pin!(first, last);
+        let (mut waits_for_first, mut leaving) = (true, false);
+        loop {
+            tokio::select! {
+                done = connection.as_mut() => {
+                    if let Err(error) = done {
+                        tracing::debug!(%error, "a web client's transport ended");
+                    }
+                    return;
+                }
+                () = first.as_mut(), if waits_for_first => {
+                    waits_for_first = false;
+                    if !asked.load(Ordering::Relaxed) {
+                        handshake_failed(LISTENER, "timeout");
+                        return;
+                    }
+                }
+                () = self.shutdown.stopped(), if !leaving => {
+                    leaving = true;
+                    connection.as_mut().graceful_shutdown();
+                }
+                () = last.as_mut() => {
+                    if leaving {
+                        return;
+                    }
+                    leaving = true;
+                    connection.as_mut().graceful_shutdown();
+                    last.as_mut().reset(tokio::time::Instant::now() + ANSWER_WITHIN);
+                }
+            }
+        }
+    }
+}
