@@ -15,25 +15,46 @@ use portcullis_core::{Principal, Timestamp};
 ///
 /// ```compile_fail
 /// fn forged(principal: std::sync::Arc<portcullis_core::Principal>) -> portcullis_identity::Authenticated {
-///     portcullis_identity::Authenticated { principal, at: portcullis_core::Timestamp::MAX }
+///     portcullis_identity::Authenticated {
+///         principal,
+///         groups: portcullis_identity::GroupSource::Token,
+///         at: portcullis_core::Timestamp::MAX,
+///     }
 /// }
 /// ```
 #[must_use = "a proof of authentication is for one decision"]
 #[derive(Debug)]
 pub struct Authenticated {
     principal: Arc<Principal>,
+    groups: GroupSource,
     at: Timestamp,
+}
+
+/// Where a principal's groups are from. "In no group" and "nobody said" are denied alike, but not for the same reason.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum GroupSource {
+    /// The token stated them, possibly none.
+    Token,
+    /// The directory was asked.
+    Directory,
+    /// The token states none and no directory is asked: the principal counts as being in no group.
+    NotStated,
 }
 
 impl Authenticated {
     // INVARIANT(authenticated-made-by-verification): the one constructor, called by `Identity::authenticate` alone.
-    pub(crate) const fn new(principal: Arc<Principal>, at: Timestamp) -> Self {
-        Self { principal, at }
+    pub(crate) const fn new(principal: Arc<Principal>, groups: GroupSource, at: Timestamp) -> Self {
+        Self { principal, groups, at }
     }
 
     /// Who.
     pub const fn principal(&self) -> &Arc<Principal> {
         &self.principal
+    }
+
+    /// Where its groups are from.
+    pub const fn group_source(&self) -> GroupSource {
+        self.groups
     }
 
     /// When the token was verified and the directory, where one is configured, had nothing against it.

@@ -4,6 +4,10 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use portcullis_core::Secret;
 use reqwest::{Client, RequestBuilder, Url, header, redirect};
+use rustls::RootCertStore;
+
+#[cfg(test)]
+mod tests;
 
 /// Longest a request may take, answer included.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -40,9 +44,13 @@ pub(crate) enum HttpError {
 
 impl Http {
     pub(crate) fn new() -> Result<Self, String> {
-        let mut roots = rustls::RootCertStore::empty();
+        let mut roots = RootCertStore::empty();
         // Roots that cannot be read are left out; with none, every https request fails and says so.
         roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        Self::trusting(roots)
+    }
+
+    fn trusting(roots: RootCertStore) -> Result<Self, String> {
         let tls = rustls::ClientConfig::builder_with_provider(Arc::new(
             rustls::crypto::aws_lc_rs::default_provider(),
         ))
@@ -115,11 +123,12 @@ async fn send(request: RequestBuilder) -> Result<Answer, HttpError> {
         return Err(HttpError::TooLong);
     }
     let status = response.status().as_u16();
-    // RFC 9110 section 10.2.3; the form with a date is not used by the directories we ask and counts as the longest pause.
-    let retry_after = response.headers().get(header::RETRY_AFTER).map(|value| {
-        let seconds = value.to_str().ok().and_then(|text| text.trim().parse().ok());
-        seconds.map_or(MAX_RETRY_AFTER, Duration::from_secs).min(MAX_RETRY_AFTER)
-    });
+    // RFC 9110 section 10.2.3. The form with a date is not used by the directories we ask and counts as none.
+    let retry_after = response
+        .headers()
+        .get(header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.trim().parse().ok());
+    let retry_after = retry_after.map(|seconds| Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await.map_err(transport)? {
         if body.len().saturating_add(chunk.len()) > MAX_BODY {
@@ -141,29 +150,4 @@ fn transport(error: reqwest::Error) -> HttpError {
         cause = inner;
     }
     HttpError::Transport(cause.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_https_and_loopback_http_may_be_asked() {
-        for (url, expected) in [
-            ("https://login.microsoftonline.com/x", true),
-            ("http://127.0.0.1:8080/x", true),
-            ("http://[::1]:8080/x", true),
-            ("http://localhost:8080/x", true),
-            ("http://login.microsoftonline.com/x", false),
-            ("http://127.0.0.1.example.com/x", false),
-            ("http://localhost.example.com/x", false),
-            ("http://169.254.169.254/metadata", false),
-            ("http://0.0.0.0/x", false),
-            ("https://user:secret@idp.example/x", false),
-            ("ftp://127.0.0.1/x", false),
-            ("file:///etc/passwd", false),
-        ] {
-            assert_eq!(is_allowed(&url.parse().unwrap()), expected, "{url}");
-        }
-    }
 }

@@ -13,7 +13,7 @@ use portcullis_core::{Clock, Principal, PrincipalKind, Secret, Timestamp};
 use portcullis_policy::{ProviderConfig, ProviderKind, ResolveSecret};
 
 use crate::{
-    Authenticated, ConfigureError, Error,
+    Authenticated, ConfigureError, Error, GroupSource,
     graph::{Finding, Subject},
     http::Http,
     jose::Unverified,
@@ -47,7 +47,7 @@ pub enum Standing {
     Good(Arc<Principal>),
     /// It may not: disabled, deleted, its provider gone, or not confirmed for longer than the grace.
     Revoked {
-        /// What was found, for the audit log and the client.
+        /// What was found: for the audit log, and safe to show to the client.
         detail: String,
     },
     /// The directory does not answer, for less than the grace so far: the session goes on, and is asked about again.
@@ -155,10 +155,10 @@ impl Identity {
             Some(remembered) => remembered,
             None => self.verify(tools, &providers, token, digest).await?,
         };
-        let groups = self.groups(&provider, &entry).await?;
+        let (groups, source) = self.groups(&provider, &entry).await?;
         let mut principal = entry.verified.principal.clone();
         principal.groups = provider.names.name(groups);
-        Ok(Authenticated::new(Arc::new(principal), self.clock.now()))
+        Ok(Authenticated::new(Arc::new(principal), source, self.clock.now()))
     }
 
     /// A token verified before, if everything its verification rested on is still so.
@@ -207,7 +207,7 @@ impl Identity {
 
     /// The ids of the groups: the directory's, where one is asked, since a token's are as old as the token (for managed identities up to a
     /// day); else the token's.
-    async fn groups(&self, provider: &Provider, entry: &Entry) -> Result<Vec<String>, Error> {
+    async fn groups(&self, provider: &Provider, entry: &Entry) -> Result<(Vec<String>, GroupSource), Error> {
         let unavailable =
             |detail: String| Error::DirectoryUnavailable { provider: provider.config.name.clone(), detail };
         if let Some(liveness) = &provider.liveness {
@@ -215,7 +215,7 @@ impl Identity {
                 .ok_or_else(|| unavailable("the ids are not the directory's".to_owned()))?;
             return match liveness.at_connect(&subject).await {
                 Known::Fresh(finding) | Known::Silent { last: Some(finding), .. } => match finding {
-                    Finding::Good { groups } => Ok(groups),
+                    Finding::Good { groups } => Ok((groups, GroupSource::Directory)),
                     Finding::Disabled => Err(Error::Disabled),
                     Finding::Deleted => Err(Error::Deleted),
                 },
@@ -223,8 +223,8 @@ impl Identity {
             };
         }
         match &entry.verified.groups {
-            GroupClaim::Stated(ids) => Ok(ids.clone()),
-            GroupClaim::Absent => Ok(Vec::new()),
+            GroupClaim::Stated(ids) => Ok((ids.clone(), GroupSource::Token)),
+            GroupClaim::Absent => Ok((Vec::new(), GroupSource::NotStated)),
             GroupClaim::Overage => Err(Error::GroupsOverage { provider: provider.config.name.clone() }),
         }
     }
@@ -278,9 +278,8 @@ impl Identity {
                 revoked("the identity was disabled or deleted when the directory last answered")
             }
             Known::Silent { detail, .. } => Standing::Unknown { detail },
-            Known::Lost { detail } => Standing::Revoked {
-                detail: format!("the directory could not confirm the identity in time: {detail}"),
-            },
+            // What failed is in the log; the peer may be told this text.
+            Known::Lost { .. } => revoked("the directory could not confirm the identity in time"),
         }
     }
 

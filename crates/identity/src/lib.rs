@@ -33,7 +33,7 @@ mod provider;
 mod token_cache;
 mod verify;
 
-pub use authenticated::Authenticated;
+pub use authenticated::{Authenticated, GroupSource};
 pub use error::{ConfigureError, Error};
 #[doc(hidden)]
 pub use fuzz::fuzz_token;

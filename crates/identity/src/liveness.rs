@@ -43,9 +43,15 @@ pub(crate) struct Liveness {
     interval: Duration,
     grace: Duration,
     clock: Arc<dyn Clock>,
-    entries: Mutex<HashMap<Subject, Arc<Entry>>>,
+    entries: Mutex<Entries>,
     /// Whether the last question failed: the log says it when that changes, not for each principal.
     failing: AtomicBool,
+}
+
+struct Entries {
+    by_subject: HashMap<Subject, Arc<Entry>>,
+    /// Size at which unused ones are looked for next: twice what was left the last time, so that the search stays rare.
+    prune_at: usize,
 }
 
 #[derive(Default)]
@@ -68,7 +74,8 @@ struct State {
 
 impl Liveness {
     pub(crate) fn new(graph: Graph, interval: Duration, grace: Duration, clock: Arc<dyn Clock>) -> Self {
-        Self { graph, interval, grace, clock, entries: Mutex::default(), failing: AtomicBool::new(false) }
+        let entries = Entries { by_subject: HashMap::new(), prune_at: PRUNE_AT };
+        Self { graph, interval, grace, clock, entries: Mutex::new(entries), failing: AtomicBool::new(false) }
     }
 
     /// For a new session: at most as old as the poll interval, and never older than 30 s.
@@ -84,7 +91,8 @@ impl Liveness {
 
     /// When to ask again about a live session's principal.
     pub(crate) fn next_poll(&self, subject: &Subject) -> Timestamp {
-        let entry = self.entries.lock().unwrap_or_else(PoisonError::into_inner).get(subject).cloned();
+        let entry =
+            self.entries.lock().unwrap_or_else(PoisonError::into_inner).by_subject.get(subject).cloned();
         let Some(entry) = entry else { return self.clock.now() };
         let state = entry.state();
         match (&state.failure, &state.last) {
@@ -160,17 +168,19 @@ impl Liveness {
     fn entry(&self, subject: &Subject) -> Arc<Entry> {
         let now = self.clock.now();
         let mut entries = self.entries.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(entry) = entries.get(subject) {
+        if let Some(entry) = entries.by_subject.get(subject) {
             return Arc::clone(entry);
         }
-        if entries.len() >= PRUNE_AT {
+        if entries.by_subject.len() >= entries.prune_at {
             let keep = REMEMBER.max(self.grace);
-            entries
-                .retain(|_, entry| Arc::strong_count(entry) > 1 || now.since(entry.state().used_at) < keep);
+            let used =
+                |entry: &Arc<Entry>| Arc::strong_count(entry) > 1 || now.since(entry.state().used_at) < keep;
+            entries.by_subject.retain(|_, entry| used(entry));
+            entries.prune_at = PRUNE_AT.max(entries.by_subject.len().saturating_mul(2));
         }
         let entry = Arc::new(Entry::default());
         entry.state().used_at = now;
-        entries.insert(subject.clone(), Arc::clone(&entry));
+        entries.by_subject.insert(subject.clone(), Arc::clone(&entry));
         entry
     }
 }

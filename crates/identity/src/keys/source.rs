@@ -2,6 +2,7 @@
 //! ones kept when a refresh fails.
 
 use std::{
+    fmt,
     path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -37,6 +38,16 @@ pub(crate) enum KeyLocation {
     Url(Url),
     /// A key set in a file.
     File(PathBuf),
+}
+
+impl fmt::Display for KeyLocation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Discovery { issuer, .. } => f.write_str(issuer),
+            Self::Url(url) => url.fmt(f),
+            Self::File(path) => path.display().fmt(f),
+        }
+    }
 }
 
 /// Keys as fetched once.
@@ -175,7 +186,7 @@ impl KeySource {
                 let unchanged = state.keys.as_ref().filter(|keys| keys.set == set && keys.cloud == cloud);
                 if unchanged.is_none() {
                     let generation = state.keys.as_ref().map_or(1, |keys| keys.generation.saturating_add(1));
-                    tracing::info!(keys = set.published(), generation, "identity provider's keys changed");
+                    tracing::info!(of = %self.location, keys = set.published(), generation, "identity provider's keys changed");
                     state.keys = Some(Arc::new(Keys { set, cloud, generation }));
                 }
                 state.fetched_at = now;
@@ -184,7 +195,7 @@ impl KeySource {
             }
             Err(failure) => {
                 // Last known good: the keys stay, up to KEEP_AT_MOST.
-                tracing::warn!(%failure, kept = state.keys.is_some(), "cannot fetch an identity provider's keys");
+                tracing::warn!(of = %self.location, %failure, kept = state.keys.is_some(), "cannot fetch an identity provider's keys");
                 state.failure = Some(failure);
                 metrics::counter!("portcullis_identity_key_fetches_total", "outcome" => "failed")
                     .increment(1);

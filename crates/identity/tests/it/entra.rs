@@ -1,7 +1,7 @@
 //! Every pitfall of Entra tokens, one by one, with real signatures.
 
 use portcullis_core::{ErrorKind, GroupRef, PrincipalKind};
-use portcullis_identity::Error;
+use portcullis_identity::{Error, GroupSource};
 use serde_json::{Value, json};
 
 use crate::{
@@ -395,10 +395,11 @@ async fn ids_must_be_there_and_be_guids() {
 #[tokio::test]
 async fn groups_none_not_told_and_overage_are_three_things() {
     let world = World::entra(|_| {}).await;
-    let none = world.accepts(&world.v2(json!({ "groups": [] }))).await;
-    assert!(none.groups.is_empty());
-    let absent = world.accepts(&world.v2(json!({ "groups": null }))).await;
-    assert!(absent.groups.is_empty());
+    for (groups, expected) in [(json!([]), GroupSource::Token), (json!(null), GroupSource::NotStated)] {
+        let proof = world.authenticate(world.sign(&world.v2(json!({ "groups": groups })))).await.unwrap();
+        assert!(proof.principal().groups.is_empty());
+        assert_eq!(proof.group_source(), expected);
+    }
     let evil = format!("{}/evil", world.server.base);
     let fetched = world.server.asked().len();
     for changes in [

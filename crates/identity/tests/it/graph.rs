@@ -6,7 +6,7 @@ use std::{
 };
 
 use portcullis_core::{GroupRef, Secret};
-use portcullis_identity::{Error, Standing};
+use portcullis_identity::{Error, GroupSource, Standing};
 use portcullis_policy::{GraphCredential, SecretRef};
 use serde_json::{Value, json};
 
@@ -122,7 +122,9 @@ async fn groups_come_from_the_directory_whatever_the_token_says() {
         json!({ "groups": null, "_claim_names": { "groups": "src1" }, "_claim_sources": { "src1": { "endpoint": "https://graph.windows.net/x" } } }),
         json!({ "groups": null, "hasgroups": true }),
     ] {
-        assert_eq!(world.accepts(&world.v2(changes)).await.groups, named());
+        let proof = world.authenticate(world.sign(&world.v2(changes))).await.unwrap();
+        assert_eq!(proof.principal().groups, named());
+        assert_eq!(proof.group_source(), GroupSource::Directory);
     }
     let asked = world.server.asked();
     let token = asked.iter().find(|asked| asked.path.ends_with("/token")).unwrap();
@@ -401,4 +403,18 @@ async fn the_gateway_proves_itself_by_a_federated_token_or_the_environment() {
         );
     }
     assert_eq!(world.server.count("/token"), 0);
+
+    let mut config = crate::world::entra_config(&world.server.base);
+    let mut liveness = graph_liveness(&world.server.base);
+    liveness.credential =
+        GraphCredential::Federated { client_id: GATEWAY.to_owned(), token_file: "/run/token".into() };
+    config.liveness = Some(liveness);
+    world.identity.configure(&[Arc::new(config)]).unwrap();
+    assert_eq!(world.accepts(&world.v2(json!({}))).await.groups, named());
+    let asked = world.server.asked();
+    let token = asked.iter().find(|asked| asked.path.ends_with("/token")).unwrap();
+    let assertion = "client_assertion=federated.token.text";
+    let kind = "client_assertion_type=urn%3Aietf%3Aparams%3Aoauth%3Aclient-assertion-type%3Ajwt-bearer";
+    assert!(token.body.contains(assertion) && token.body.contains(kind), "{}", token.body);
+    assert!(!token.body.contains("client_secret"));
 }

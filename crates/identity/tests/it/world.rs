@@ -43,7 +43,10 @@ impl ResolveSecret for Secrets {
 }
 
 pub fn secrets() -> Arc<Secrets> {
-    Arc::new(Secrets(BTreeMap::from([("env:GRAPH_SECRET".to_owned(), "graph-s3cret".to_owned())])))
+    Arc::new(Secrets(BTreeMap::from([
+        ("env:GRAPH_SECRET".to_owned(), "graph-s3cret".to_owned()),
+        ("file:/run/token".to_owned(), "federated.token.text\n".to_owned()),
+    ])))
 }
 
 /// What the server answers now.
