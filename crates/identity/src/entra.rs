@@ -198,3 +198,33 @@ fn groups(claims: &Claims<'_>) -> Result<GroupClaim, Error> {
         Some(_) => Err(Error::Claims { what: "`groups` is not an array of text" }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn issuers_are_those_of_the_cloud_or_of_the_loopback_authority() {
+        let tenant = "4c5a0d3e-0000-4000-8000-000000000001";
+        let issuers = |cloud, authority: Option<&str>| {
+            let authority = authority.map(|text| text.parse().unwrap());
+            let issuers = Issuers::of(&Entra { tenant: tenant.to_owned(), cloud, authority, graph: None });
+            (issuers.v1.replace(tenant, "T"), issuers.v2.replace(tenant, "T"))
+        };
+        let expected = |v1: &str, v2: &str| (v1.to_owned(), v2.to_owned());
+        let windows = "https://sts.windows.net/T/";
+        for (cloud, v1, v2) in [
+            (Cloud::Global, windows, "https://login.microsoftonline.com/T/v2.0"),
+            (Cloud::UsGov, windows, "https://login.microsoftonline.us/T/v2.0"),
+            (
+                Cloud::China,
+                "https://sts.chinacloudapi.cn/T/",
+                "https://login.partner.microsoftonline.cn/T/v2.0",
+            ),
+        ] {
+            assert_eq!(issuers(cloud, None), expected(v1, v2));
+        }
+        let local = issuers(Cloud::Global, Some("http://127.0.0.1:4000/"));
+        assert_eq!(local, expected("http://127.0.0.1:4000/T/", "http://127.0.0.1:4000/T/v2.0"));
+    }
+}
