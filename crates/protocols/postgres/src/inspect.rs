@@ -38,8 +38,6 @@ use crate::{
 mod backend;
 mod judge;
 mod refuse;
-#[cfg(test)]
-mod tests;
 
 pub(crate) use judge::Judge;
 use refuse::{Refusals, Unit};

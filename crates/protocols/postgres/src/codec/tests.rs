@@ -430,15 +430,15 @@ fn what_real_servers_sent_decodes_to_the_last_byte() {
             };
             seen.insert(char::from(frame.tag));
             match frame.tag {
-                backend::tag::AUTHENTICATION => Authentication::decode(frame.body).unwrap(),
-                backend::tag::PARAMETER_STATUS => ParameterStatus::decode(frame.body).unwrap(),
-                backend::tag::BACKEND_KEY_DATA => BackendKeyData::decode(frame.body).unwrap(),
-                backend::tag::READY_FOR_QUERY => TransactionStatus::decode(frame.body).unwrap(),
-                backend::tag::COMMAND_COMPLETE => backend::command_tag(frame.body).unwrap(),
-                backend::tag::ROW_DESCRIPTION => RowDescription::decode(frame.body).unwrap(),
-                backend::tag::DATA_ROW => DataRow::decode(frame.body).unwrap(),
-                backend::tag::NOTIFICATION_RESPONSE => backend::Notification::decode(frame.body).unwrap(),
-                backend::tag::FUNCTION_CALL_RESPONSE => backend::function_result(frame.body).unwrap(),
+                backend::tag::AUTHENTICATION => drop(Authentication::decode(frame.body).unwrap()),
+                backend::tag::PARAMETER_STATUS => drop(ParameterStatus::decode(frame.body).unwrap()),
+                backend::tag::BACKEND_KEY_DATA => drop(BackendKeyData::decode(frame.body).unwrap()),
+                backend::tag::READY_FOR_QUERY => drop(TransactionStatus::decode(frame.body).unwrap()),
+                backend::tag::COMMAND_COMPLETE => drop(backend::command_tag(frame.body).unwrap()),
+                backend::tag::ROW_DESCRIPTION => drop(RowDescription::decode(frame.body).unwrap()),
+                backend::tag::DATA_ROW => drop(DataRow::decode(frame.body).unwrap()),
+                backend::tag::NOTIFICATION_RESPONSE => drop(backend::Notification::decode(frame.body).unwrap()),
+                backend::tag::FUNCTION_CALL_RESPONSE => drop(backend::function_result(frame.body).unwrap()),
                 backend::tag::ERROR_RESPONSE | backend::tag::NOTICE_RESPONSE => {
                     assert_eq!(ErrorFields::decode(frame.body).unwrap().code().len(), 5);
                 }

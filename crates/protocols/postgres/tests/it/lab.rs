@@ -1,0 +1,206 @@
+//! A gateway in this process: development issuer, real PostgreSQL, journal in a scratch folder.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use portcullis_access::{Access, Block, StoreError, SystemSecrets, Window, WindowStore};
+use portcullis_audit::{Journal, JournalConfig, Sync};
+use portcullis_core::{AuditEvent, PrincipalKey, SystemClock, Timestamp, WindowId, decision::DecisionEvent};
+use portcullis_dev_idp::{DevIdp, Directory, Running, TokenSpec};
+use portcullis_identity::Identity;
+use portcullis_policy::{Limits, PgAuthentication, Plaintext, SourceFile};
+use portcullis_postgres::{Postgres, catalog::Catalogs, handshake::ALPN, upstream::Logins};
+use portcullis_proxy::{
+    Admission, CancelMap, DirectDial, DownstreamTls, ListenerConfig, Sessions, Shutdown,
+    fingerprint::FingerprintKey, gate::Gate, supervise::Supervisor,
+};
+use portcullis_sql::{Analyzer, AnalyzerConfig};
+use portcullis_testkit::{PgOptions, PgServer, Psql, Scratch};
+
+/// The agent everything is granted to, unless a test says otherwise.
+pub const AGENT: &str = "77aa0000-0000-4000-8000-000000000001";
+const TENANT: &str = "4c5a0d3e-0000-4000-8000-000000000001";
+
+#[derive(Default)]
+struct Memory {
+    windows: Mutex<Vec<Window>>,
+}
+
+impl WindowStore for Memory {
+    fn windows_since(&self, since: Timestamp) -> Result<Vec<Window>, StoreError> {
+        Ok(self.windows.lock().unwrap().iter().filter(|w| w.ends_at > since).cloned().collect())
+    }
+    fn insert_window(&self, window: &Window) -> Result<(), StoreError> {
+        self.windows.lock().unwrap().push(window.clone());
+        Ok(())
+    }
+    fn end_window(&self, _: WindowId, _: Timestamp) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn blocks_since(&self, _: Timestamp) -> Result<Vec<Block>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn put_block(&self, _: &Block) -> Result<(), StoreError> {
+        Ok(())
+    }
+    fn lift_blocks(&self, _: &PrincipalKey) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+pub struct Lab {
+    pub server: PgServer,
+    pub gate: Arc<Gate>,
+    pub address: SocketAddr,
+    idp: Running,
+    shutdown: Shutdown,
+    _scratch: Scratch,
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        self.shutdown.stop();
+        self.shutdown.abort();
+    }
+}
+
+const SCHEMA: &str = "
+CREATE ROLE app LOGIN PASSWORD 'app-secret' SUPERUSER;
+CREATE DATABASE shop OWNER app;
+\\connect shop
+SET ROLE app;
+CREATE TABLE customers (id int PRIMARY KEY, name text, email text);
+CREATE TABLE orders (id int PRIMARY KEY, customer int, total numeric, note text);
+CREATE TABLE secrets (id int, value text);
+INSERT INTO customers SELECT i, 'customer ' || i, 'c' || i || '@example.com' FROM generate_series(1, 1000) i;
+INSERT INTO orders SELECT i, i % 1000 + 1, i * 1.5, 'note ' || i FROM generate_series(1, 1000) i;
+INSERT INTO secrets VALUES (1, 'hunter2');
+CREATE VIEW order_totals AS SELECT customer, sum(total) AS total FROM orders GROUP BY customer;
+CREATE FUNCTION leak() RETURNS text LANGUAGE sql STABLE AS 'SELECT value FROM secrets LIMIT 1';
+CREATE FUNCTION touch() RETURNS int LANGUAGE sql VOLATILE AS 'UPDATE orders SET note = ''touched'' WHERE id = 1; SELECT 1';
+";
+
+impl Lab {
+    /// With these grants (YAML list items) on the connection `shop`, and more of a policy document.
+    pub async fn start(scope: &str, more: &str) -> Self {
+        Self::start_on(15, scope, more).await
+    }
+
+    pub async fn start_on(version: u16, scope: &str, more: &str) -> Self {
+        let server =
+            PgServer::start(PgOptions { version, setup_sql: SCHEMA.to_owned(), ..PgOptions::default() })
+                .await;
+        let directory = Directory::load(&repository().join("examples/demo/directory.yaml")).unwrap();
+        let idp = DevIdp::new(directory, Arc::new(SystemClock)).unwrap().start().await.unwrap();
+        let scratch = Scratch::new();
+        let password = scratch.write("password", "app-secret");
+        let policy = format!(
+            "identity:
+  - name: entra
+    kind: entra
+    tenant: {TENANT}
+    authority: {authority}
+    audience: [api://portcullis, 6b1f0f0e-0000-4000-8000-000000000002]
+connections:
+  shop:
+    protocol: postgres
+    address: {upstream}
+    tls: {{ mode: disable }}
+    database: shop
+    credential: {{ username: app, password: 'file:{password}' }}
+grants:
+  - connection: shop
+    to: id:{AGENT}
+    when: always
+    recorded: yes
+    scope: {scope}
+{more}",
+            authority = idp.authority().unwrap(),
+            upstream = server.address(),
+            password = password.display(),
+        );
+        let file = SourceFile { path: "policy.yaml".into(), text: policy };
+        let (policy, report) = portcullis_policy::check(&[file]);
+        let policy = policy.unwrap_or_else(|| panic!("{}", report.render(false)));
+        let clock = Arc::new(SystemClock);
+        let (journal, _) =
+            Journal::open(JournalConfig::new(scratch.join("journal"), Sync::Fast), clock.clone()).unwrap();
+        let identity = Identity::new(clock.clone(), Arc::new(SystemSecrets));
+        identity.configure(policy.providers()).unwrap();
+        let store = Arc::new(Memory::default());
+        let access = Arc::new(Access::new(policy, store, Arc::clone(&journal), clock.clone()).unwrap());
+        let gate = Arc::new(Gate {
+            identity,
+            access,
+            journal,
+            sessions: Sessions::start(clock.clone()),
+            dial: Arc::new(DirectDial::new(Duration::from_secs(10))),
+            secrets: Arc::new(SystemSecrets),
+            clock,
+            limits: Limits::default(),
+            fingerprints: FingerprintKey::new(&[7; 32]),
+        });
+        tokio::spawn(Supervisor::new(Arc::clone(&gate)).run());
+        let tls = DownstreamTls::self_signed(scratch.path(), &[]).unwrap();
+        let postgres = Arc::new(Postgres {
+            gate: Arc::clone(&gate),
+            tls: tls.server_config(&[ALPN]).unwrap(),
+            plaintext: Plaintext::Loopback,
+            authentication: PgAuthentication::Password,
+            analyzer: Arc::new(Analyzer::new(AnalyzerConfig::default()).unwrap()),
+            logins: Arc::new(Logins::default()),
+            catalogs: Arc::new(Catalogs::default()),
+            cancels: CancelMap::new(),
+        });
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let admission = Admission::new(1000, 1000);
+        let config =
+            ListenerConfig { name: "postgres", handshake: Duration::from_secs(30), proxy: None, admission };
+        let shutdown = Shutdown::new();
+        let handler = move |accepted| Arc::clone(&postgres).serve(accepted);
+        tokio::spawn(portcullis_proxy::serve(listener, config, handler, shutdown.clone()));
+        Self { server, gate, address, idp, shutdown, _scratch: scratch }
+    }
+
+    /// A token of the agent.
+    pub fn token(&self) -> String {
+        self.idp.mint(&TokenSpec::new(AGENT, "api://portcullis")).unwrap()
+    }
+
+    /// psql as the agent.
+    pub fn psql(&self) -> Psql {
+        Psql::to(self.address.port(), "shop").password(&self.token()).tls()
+    }
+
+    /// tokio-postgres as the agent, without TLS (loopback).
+    pub async fn client(&self) -> tokio_postgres::Client {
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(self.address.port()).user("shop").password(self.token());
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        client
+    }
+
+    /// Every decision in the journal, oldest first.
+    pub fn decisions(&self) -> Vec<DecisionEvent> {
+        let mut reader = self.gate.journal.reader(portcullis_audit::Position::START);
+        let mut decisions = Vec::new();
+        while let Some(entry) = reader.read().unwrap() {
+            if let AuditEvent::Decision(decision) = entry.event().unwrap() {
+                decisions.push(decision);
+            }
+        }
+        decisions
+    }
+}
+
+pub fn repository() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../..")
+}
