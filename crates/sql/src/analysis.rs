@@ -45,8 +45,9 @@ impl Analysis {
         }
     }
 
-    /// Identifies the shape for as long as the process runs: equal ids resolve equally under the same catalog, search paths
-    /// and session state, whatever the literals. What a cache of resolved operations is keyed with.
+    /// Identifies the shape for as long as the process runs: equal ids resolve equally under the same catalog and search paths,
+    /// whatever the literals, as long as the session has no temporary relations and [`Analysis::asks_session`] is false. What
+    /// a cache of resolved operations is keyed with. The statements' texts are the caller's own and are not shared.
     pub fn shape_id(&self) -> u64 {
         self.shape.id
     }
@@ -131,7 +132,7 @@ impl Statement {
         self.transaction.as_ref()
     }
 
-    /// Whether the statement may make a read-only session or transaction one that writes: `READ WRITE`, `SET`/`RESET` of
+    /// Whether the statement itself may make a read-only session or transaction one that writes: `READ WRITE`, `SET`/`RESET` of
     /// `(default_)transaction_read_only`, `RESET ALL`, `DISCARD ALL`, `set_config`. Read-only scopes refuse it.
     pub fn leaves_read_only(&self) -> bool {
         self.leaves_read_only

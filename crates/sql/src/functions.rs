@@ -54,14 +54,14 @@ const LISTED: [(BuiltIn, &[&str]); 8] = [
             "pg_advisory_lock", "pg_advisory_lock_shared", "pg_advisory_unlock", "pg_advisory_unlock_all",
             "pg_advisory_unlock_shared", "pg_advisory_xact_lock", "pg_advisory_xact_lock_shared", "pg_try_advisory_lock",
             "pg_try_advisory_lock_shared", "pg_try_advisory_xact_lock", "pg_try_advisory_xact_lock_shared", "lo_creat",
-            "lo_create", "lo_from_bytea", "lo_put", "lo_truncate", "lo_truncate64", "lo_unlink", "lowrite", "lo_open",
+            "lo_create", "lo_from_bytea", "lo_put", "lo_truncate", "lo_truncate64", "lo_unlink", "lowrite",
         ],
     ),
     // Data of others: large objects, what other sessions run, memory of the server.
     (
         Needs(Verb::Read),
         &[
-            "lo_get", "loread", "pg_stat_get_activity", "pg_stat_get_backend_activity", "pg_stat_get_wal_receiver",
+            "lo_get", "loread", "lo_open", "pg_stat_get_activity", "pg_stat_get_backend_activity", "pg_stat_get_wal_receiver",
             "pg_get_backend_memory_contexts", "pg_get_shmem_allocations", "pg_get_shmem_allocations_numa",
             "pg_stat_get_progress_info", "pg_current_logfile", "pg_mcv_list_items",
         ],
@@ -144,6 +144,19 @@ pub(crate) fn is_builtin_type(name: &str) -> bool {
         "pg_lsn", "tsvector", "tsquery", "regclass", "regtype", "regrole", "regnamespace",
     ];
     TYPES.contains(&name)
+}
+
+/// Whether an operator of that name was born with the server (PostgreSQL 15 and 18 `pg_operator.dat`).
+pub(crate) fn is_builtin_operator(name: &str) -> bool {
+    #[rustfmt::skip]
+    const OPERATORS: [&str; 74] = [
+        "!!", "!~", "!~*", "!~~", "!~~*", "#", "##", "#-", "#>", "#>>", "%", "&", "&&", "&<", "&<|", "&>",
+        "*", "*<", "*<=", "*<>", "*=", "*>", "*>=", "+", "-", "->", "->>", "-|-", "/", "<", "<->", "<<",
+        "<<=", "<<|", "<=", "<>", "<@", "<^", "=", ">", ">=", ">>", ">>=", ">^", "?", "?#", "?&", "?-",
+        "?-|", "?|", "?||", "@", "@-@", "@>", "@?", "@@", "@@@", "^", "^@", "|", "|&>", "|/", "|>>", "||",
+        "||/", "~", "~*", "~<=~", "~<~", "~=", "~>=~", "~>~", "~~", "~~*",
+    ];
+    OPERATORS.contains(&name)
 }
 
 /// What a call of any function but a built-in needs on it; nothing where it is free.

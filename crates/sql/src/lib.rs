@@ -43,7 +43,7 @@ pub use catalog::{
 pub use error::AnalysisError;
 pub use names::{UNRESOLVED_SCHEMA, resource_name};
 pub use outside::function_call;
-pub use resolve::Resolved;
+pub use resolve::{Resolved, resolve_function_call};
 pub use search_path::{SearchPath, SearchPaths};
 pub use session_state::{NoSessionState, SessionEffect, SessionState, Transaction};
 pub use settings::{SettingChange, SettingScope, SettingValue};

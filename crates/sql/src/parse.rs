@@ -33,8 +33,8 @@ pub(crate) fn analyze(text: Arc<str>) -> Result<Analysis, AnalysisError> {
     Ok(Analysis { text, shape: Arc::new(Shape::new(statements, literal_sensitive)) })
 }
 
-/// The bytes of one statement: a length of zero means to the end (`RawStmt`, `parsenodes.h`). White space and comments before
-/// it belong to it: an operation's text is what the server reads for it.
+/// The bytes of one statement of several, without white space around it; the grammar leaves out comments before it. A length
+/// of zero means to the end (`RawStmt`, `parsenodes.h`).
 fn range_of(text: &str, location: i32, length: i32) -> std::ops::Range<usize> {
     let start = usize::try_from(location).unwrap_or(0).min(text.len());
     let length = usize::try_from(length).unwrap_or(0);

@@ -10,7 +10,7 @@ use portcullis_core::{Operation, Resource, ResourceRef, StatementKind, Verb, ope
 
 use crate::{
     Analysis, Catalog, Function, Relation, RelationKind, SearchPath, SearchPaths, SessionEffect,
-    SessionState, Statement,
+    SessionState, SettingChange, Statement,
     analysis::{ArgumentCount, CallForm, FunctionUse, Lookup, RelationUse},
     functions::{self, BuiltIn},
     harmless,
@@ -32,6 +32,10 @@ pub struct Resolved {
     /// Code the gateway cannot see runs (`DO`, `CALL`, a function of users that may change something): afterwards settings,
     /// the search path among them, may be other than tracked.
     pub opaque: bool,
+    /// Changes of settings, those made by what an `EXECUTE` or `FETCH` runs included: what the session tracks.
+    pub settings: Vec<SettingChange>,
+    /// Whether a read-only session or transaction may write afterwards: see [`Statement::leaves_read_only`].
+    pub leaves_read_only: bool,
 }
 
 pub(crate) fn resolve(
@@ -48,10 +52,8 @@ pub(crate) fn resolve(
         resolver.statement(statement, 0);
         let resolved = resolver.finish(analysis, statement);
         // What this statement changes holds, perhaps, for those after it in the same text.
-        if statement.settings.iter().any(|change| change.concerns("search_path")) {
-            for change in &statement.settings {
-                paths.to_mut().apply(change);
-            }
+        for change in resolved.settings.iter().filter(|change| change.concerns("search_path")) {
+            paths.to_mut().apply(change);
         }
         if resolved.opaque && analysis.statements().len() > 1 {
             paths.to_mut().add_unknown();
@@ -62,6 +64,30 @@ pub(crate) fn resolve(
         all.push(resolved);
     }
     all
+}
+
+/// The operation of a FunctionCall message: a call by oid, its arguments unseen. What arguments would decide is refused
+/// (`set_config`) or needs the function itself (`nextval`). `text` is what the record shows.
+pub fn resolve_function_call(oid: u32, catalog: &dyn Catalog, text: Arc<str>) -> Resolved {
+    let paths = SearchPaths::unknown("");
+    let mut resolver = Resolver::new(catalog, &paths, &crate::NoSessionState, &[]);
+    resolver.kinds.push(StatementKind::word("call"));
+    resolver.calls(&[oid], None);
+    let Resolver { kinds, pairs, unclassified, opaque, .. } = resolver;
+    let reference = |(verb, resource, _): (Verb, String, Option<String>)| ResourceRef {
+        verb,
+        resource: resource.into(),
+        columns: Vec::new(),
+        through: None,
+    };
+    let operation = Operation {
+        kinds,
+        resources: pairs.into_keys().map(reference).collect(),
+        text,
+        lacks: Vec::new(),
+        classified: unclassified.map_or(Classified::Completely, Classified::Not),
+    };
+    Resolved { operation, opaque, settings: Vec::new(), leaves_read_only: false }
 }
 
 /// Pairs under construction: columns of the same pair are merged.
@@ -79,6 +105,8 @@ struct Resolver<'a> {
     unclassified: Option<String>,
     opaque: bool,
     explain_only: bool,
+    changes: Vec<SettingChange>,
+    leaves_read_only: bool,
 }
 
 impl<'a> Resolver<'a> {
@@ -99,6 +127,8 @@ impl<'a> Resolver<'a> {
             unclassified: None,
             opaque: false,
             explain_only: false,
+            changes: Vec::new(),
+            leaves_read_only: false,
         }
     }
 
@@ -123,7 +153,8 @@ impl<'a> Resolver<'a> {
             lacks: if self.lacks_where { vec![Cow::Borrowed("where")] } else { Vec::new() },
             classified: self.unclassified.map_or(Classified::Completely, Classified::Not),
         };
-        Resolved { operation, opaque: self.opaque }
+        let Self { opaque, changes: settings, leaves_read_only, .. } = self;
+        Resolved { operation, opaque, settings, leaves_read_only }
     }
 
     fn pair(&mut self, verb: Verb, resource: String) -> &mut BTreeSet<Box<str>> {
@@ -149,6 +180,8 @@ impl<'a> Resolver<'a> {
         }
         self.lacks_where |= statement.lacks_where;
         self.opaque |= statement.opaque;
+        self.leaves_read_only |= statement.leaves_read_only;
+        self.changes.extend_from_slice(&statement.settings);
         if let Some(why) = &statement.unclassified {
             self.refuse(why.clone());
         }
@@ -198,12 +231,7 @@ impl<'a> Resolver<'a> {
             self.function(function);
         }
         for operator in &uses.operators {
-            let catalog = self.catalog;
-            for schema in self.schemas_for(operator) {
-                for found in catalog.operators(&schema, &operator.name) {
-                    self.calls(&found.calls, None);
-                }
-            }
+            self.operator(operator);
         }
         for name in &uses.types {
             let catalog = self.catalog;
@@ -443,20 +471,38 @@ impl<'a> Resolver<'a> {
         if attribute || is_cast {
             return;
         }
+        self.unknown_call(&used.name);
+    }
+
+    /// A function or operator that the catalog does not know: `execute`, wherever it can have appeared since.
+    fn unknown_call(&mut self, name: &Name) {
         self.opaque = true;
-        if let Some(schema) = &used.name.schema {
-            self.pair(Verb::Execute, resource_name(schema, name));
+        if let Some(schema) = &name.schema {
+            self.pair(Verb::Execute, resource_name(schema, &name.name));
             return;
         }
-        let paths = self.paths;
-        let mut schemas: Vec<&str> =
+        let (paths, catalog) = (self.paths, self.catalog);
+        let schemas: BTreeSet<&str> =
             paths.candidates().iter().flat_map(|path| possible_schemas(path, catalog)).collect();
-        schemas.dedup();
         if schemas.is_empty() || paths.is_unknown() {
-            self.pair(Verb::Execute, unresolved_name(name));
+            self.pair(Verb::Execute, unresolved_name(&name.name));
         }
         for schema in schemas {
-            self.pair(Verb::Execute, resource_name(schema, name));
+            self.pair(Verb::Execute, resource_name(schema, &name.name));
+        }
+    }
+
+    fn operator(&mut self, operator: &Name) {
+        let catalog = self.catalog;
+        let mut found = functions::is_builtin_operator(&operator.name) && operator.may_be_builtin();
+        for schema in self.schemas_for(operator) {
+            for known in catalog.operators(&schema, &operator.name) {
+                found = true;
+                self.calls(&known.calls, None);
+            }
+        }
+        if !found {
+            self.unknown_call(operator);
         }
     }
 
@@ -501,7 +547,8 @@ impl<'a> Resolver<'a> {
             let what = functions::built_in(function);
             return match (view, what) {
                 (None, what) => self.built_in(what, &function.name, used),
-                (Some(_), BuiltIn::Free | BuiltIn::SetConfig) => {}
+                (Some(_), BuiltIn::Free) => {}
+                (Some(_), BuiltIn::SetConfig) => self.opaque = true,
                 (Some(view), BuiltIn::Needs(verb)) => {
                     self.through(verb, resource_name(&function.schema, &function.name), view);
                 }

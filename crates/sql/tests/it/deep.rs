@@ -25,15 +25,19 @@ fn texts_over_the_limit_are_refused_before_they_are_parsed() {
     assert_eq!(ANALYZER.analyze(&long).unwrap_err().kind().label(), "limit");
 }
 
+/// The parser's own guard gives its C code 2 MiB of stack, which is fewer levels in an unoptimised build.
+const LEVELS: usize = if cfg!(debug_assertions) { 400 } else { 2_000 };
+
 #[test]
 fn what_people_write_is_not_too_deep() {
+    let sub_selects = LEVELS / 4;
     for text in [
-        format!("SELECT 1{}", "+1".repeat(2_000)),
-        format!("SELECT ''{}", " || 'x'".repeat(2_000)),
-        format!("SELECT * FROM t{}", " JOIN t USING (id)".repeat(1_000)),
-        format!("SELECT 1{}", " UNION SELECT 1".repeat(2_000)),
-        format!("SELECT {}1{}", "(SELECT ".repeat(300), ")".repeat(300)),
-        format!("SELECT {}1{}", "abs(".repeat(500), ")".repeat(500)),
+        format!("SELECT 1{}", "+1".repeat(LEVELS)),
+        format!("SELECT ''{}", " || 'x'".repeat(LEVELS)),
+        format!("SELECT * FROM t{}", " JOIN t USING (id)".repeat(LEVELS)),
+        format!("SELECT 1{}", " UNION SELECT 1".repeat(LEVELS)),
+        format!("SELECT {}1{}", "(SELECT ".repeat(sub_selects), ")".repeat(sub_selects)),
+        format!("SELECT {}1{}", "abs(".repeat(sub_selects), ")".repeat(sub_selects)),
         format!("SELECT 1 WHERE {}true", "id = 1 OR ".repeat(2_000)),
         format!("INSERT INTO t (a) VALUES (1){}", ", (1)".repeat(10_000)),
         format!("SELECT {}", vec!["a"; 5_000].join(", ")),

@@ -1,9 +1,12 @@
 //! What a session sees of an analysis: statements, their exact text, their effects, their settings.
 
+use std::sync::Arc;
+
 use portcullis_core::operation::Classified;
 use portcullis_sql::{
-    AnalysisError, CatalogSnapshot, NoSessionState, SearchPath, SearchPaths, SessionEffect, SettingChange,
-    SettingScope, SettingValue, Transaction,
+    Analysis, AnalysisError, Catalog, CatalogSnapshot, NoSessionState, SearchPath, SearchPaths,
+    SessionEffect, SessionState, SettingChange, SettingScope, SettingValue, Transaction,
+    resolve_function_call,
     settings::{SettingVerdict, encoding_is_safe, judge},
 };
 
@@ -27,7 +30,9 @@ fn a_statement_has_its_exact_text() {
         slices("SELECT 'é;'; SELECT 'ü' ;;; SELECT 3 -- end"),
         ["SELECT 'é;'", "SELECT 'ü'", "SELECT 3 -- end"]
     );
-    assert_eq!(slices("/* a */ SELECT 1; /* b; */ SELECT 2"), ["/* a */ SELECT 1", "/* b; */ SELECT 2"]);
+    // Comments between statements belong to neither; alone, a statement is the whole text.
+    assert_eq!(slices("/* a */ SELECT 1; /* b; */ SELECT /* c */ 2"), ["SELECT 1", "SELECT /* c */ 2"]);
+    assert_eq!(slices("/* a */ SELECT 1"), ["/* a */ SELECT 1"]);
     assert!(slices("").is_empty());
     assert!(slices(" ; -- x").is_empty());
 }
@@ -151,6 +156,55 @@ fn encodings_that_move_characters_are_not_safe() {
         assert!(!encoding_is_safe(unsafe_one), "{unsafe_one}");
     }
     assert!(matches!(judge(&change("SET NAMES 'GB18030'")), SettingVerdict::Never(_)));
+}
+
+#[test]
+fn what_an_executed_statement_changes_is_told_of_the_execute() {
+    struct Prepared;
+    impl SessionState for Prepared {
+        fn prepared(&self, _: &str) -> Vec<Arc<Analysis>> {
+            vec![ANALYZER.analyze("SELECT set_config('search_path', 'evil', false)").unwrap()]
+        }
+        fn cursor(&self, _: &str) -> Vec<Arc<Analysis>> {
+            vec![ANALYZER.analyze("SELECT set_config('transaction_read_only', 'off', false)").unwrap()]
+        }
+    }
+    let resolve = |text: &str| ANALYZER.analyze(text).unwrap().resolve_fully(&*CATALOG, &paths(), &Prepared);
+    let execute = resolve("EXECUTE p; SELECT id FROM orders");
+    assert!(execute[0].settings.iter().any(|change| change.concerns("search_path")));
+    let resources: Vec<_> =
+        execute[1].operation.resources.iter().map(|pair| pair.resource.as_str()).collect();
+    assert_eq!(resources, ["evil.orders", "public.orders"]);
+    assert!(!execute[0].leaves_read_only);
+    assert!(resolve("FETCH ALL FROM c")[0].leaves_read_only);
+}
+
+#[test]
+fn a_function_call_by_oid_is_judged_as_the_call_it_is() {
+    let call = |name: &str| {
+        let oid = CATALOG.functions("pg_catalog", name).first().map_or(0, |function| function.oid);
+        resolve_function_call(oid, &*CATALOG, "function call".into())
+    };
+    let pairs = |name: &str| {
+        let operation = call(name).operation;
+        assert_eq!(operation.kind().as_str(), "call");
+        operation
+            .resources
+            .iter()
+            .map(|pair| format!("{}:{}", pair.verb, pair.resource))
+            .collect::<Vec<_>>()
+            .join(";")
+    };
+    assert_eq!(pairs("lower"), "");
+    assert_eq!(pairs("lo_open"), "read:pg_catalog.lo_open");
+    assert_eq!(pairs("lowrite"), "write:pg_catalog.lowrite");
+    assert_eq!(pairs("nextval"), "write:pg_catalog.nextval");
+    assert_eq!(pairs("pg_read_file"), "admin:pg_catalog.pg_read_file");
+    assert_eq!(pairs("no such function"), "execute:?.\"oid 0\"");
+    assert!(matches!(call("set_config").operation.classified, Classified::Not(_)));
+    let purge = resolve_function_call(30_003, &*CATALOG, "purge".into());
+    assert!(purge.opaque);
+    assert_eq!(purge.operation.resources[0].resource.as_str(), "public.purge");
 }
 
 #[test]
