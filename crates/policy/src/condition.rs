@@ -16,10 +16,18 @@ use crate::Facts;
 
 /// The longest expression, in bytes.
 pub const MAX_SOURCE: usize = 1024;
+/// The parser's stack, in bytes.
+const PARSER_STACK: usize = 32 << 20;
 /// The deepest nesting of brackets, and the longest run of prefix operators: the parser recurses.
 const MAX_NESTING: usize = 16;
 /// The most operators and commas: the parser recurses on some chains.
-const MAX_OPERATORS: usize = 128;
+const MAX_OPERATORS: usize = 64;
+/// The most dots: the parser recurses on each of a chain.
+const MAX_DOTS: usize = 64;
+/// The deepest tree: the evaluator recurses, taking some 35 KiB of stack per call without optimisation.
+const MAX_DEPTH: usize = 12;
+/// The most `? :`: the parser recurses on each.
+const MAX_CHOICES: usize = 4;
 /// The most comprehensions (`all`, `exists`, `map`, …) in one expression; nested ones are refused whatever their number.
 const MAX_COMPREHENSIONS: usize = 4;
 
@@ -81,8 +89,7 @@ impl Condition {
     /// Compiles an expression. Costs are bounded first: see the module.
     pub fn compile(source: &str) -> Result<Self, ConditionError> {
         bound_text(source)?;
-        let program =
-            values::environment().compile(source).map_err(|errors| syntax_error(source, &errors))?;
+        let program = parse(source)?;
         bound_tree(program.expression())?;
         let names = program.references();
         let mut bound = Vec::new();
@@ -130,6 +137,21 @@ impl Condition {
     }
 }
 
+/// Parses on a thread of its own: the parser takes some 130 KiB of stack per level of nesting without optimisation, more
+/// than a task's thread has for the nesting allowed.
+fn parse(source: &str) -> Result<Program, ConditionError> {
+    let work = || values::environment().compile(source).map_err(|errors| syntax_error(source, &errors));
+    std::thread::scope(|scope| {
+        let spawned = std::thread::Builder::new()
+            .name("condition".to_owned())
+            .stack_size(PARSER_STACK)
+            .spawn_scoped(scope, work);
+        let result = spawned.ok().and_then(|thread| thread.join().ok());
+        result
+            .unwrap_or_else(|| Err(ConditionError::TooCostly("the condition could not be parsed".to_owned())))
+    })
+}
+
 fn sorted(mut names: Vec<&str>) -> Vec<&str> {
     names.sort_unstable();
     names
@@ -162,6 +184,8 @@ fn bound_text(source: &str) -> Result<(), ConditionError> {
         )));
     }
     let (mut depth, mut prefixes, mut operators) = (0_usize, 0_usize, 0_usize);
+    let dots = source.bytes().filter(|byte| *byte == b'.').count();
+    let choices = source.bytes().filter(|byte| *byte == b'?').count();
     for byte in source.bytes() {
         match byte {
             b'(' | b'[' | b'{' => depth += 1,
@@ -179,13 +203,37 @@ fn bound_text(source: &str) -> Result<(), ConditionError> {
         ) {
             operators += 1;
         }
-        if depth > MAX_NESTING || prefixes > MAX_NESTING || operators > MAX_OPERATORS {
+        if dots > MAX_DOTS
+            || choices > MAX_CHOICES
+            || depth > MAX_NESTING
+            || prefixes > MAX_NESTING
+            || operators > MAX_OPERATORS
+        {
             return Err(ConditionError::TooCostly(format!(
-                "a condition nests at most {MAX_NESTING} deep and has at most {MAX_OPERATORS} operators"
+                "a condition nests at most {MAX_NESTING} deep and has at most {MAX_OPERATORS} operators, {MAX_DOTS} dots and {MAX_CHOICES} `?`"
             )));
         }
     }
     Ok(())
+}
+
+/// How deep the tree is, counted no further than needed.
+fn depth(node: &IdedExpr, left: usize) -> usize {
+    if left == 0 {
+        return 1;
+    }
+    let of = |child: &IdedExpr| depth(child, left - 1);
+    let deepest = match &node.expr {
+        Expr::Call(call) => call.target.iter().map(AsRef::as_ref).chain(&call.args).map(of).max(),
+        Expr::Comprehension(all) => {
+            let parts = [&all.iter_range, &all.accu_init, &all.loop_cond, &all.loop_step, &all.result];
+            parts.into_iter().map(of).max()
+        }
+        Expr::List(list) => list.elements.iter().map(of).max(),
+        Expr::Select(select) => Some(of(&select.operand)),
+        Expr::Unspecified | Expr::Ident(_) | Expr::Literal(_) | Expr::Map(_) | Expr::Struct(_) => None,
+    };
+    1 + deepest.unwrap_or(0)
 }
 
 /// Walks the tree, whose depth `bound_text` bounds, calling `visit` with the number of comprehensions around a node.
@@ -210,6 +258,11 @@ fn walk(node: &IdedExpr, inside: usize, visit: &mut dyn FnMut(&Expr, usize)) {
 }
 
 fn bound_tree(expression: &IdedExpr) -> Result<(), ConditionError> {
+    if depth(expression, MAX_DEPTH) > MAX_DEPTH {
+        return Err(ConditionError::TooCostly(format!(
+            "a condition is a tree of at most {MAX_DEPTH} levels: chain fewer calls and operators"
+        )));
+    }
     let (mut count, mut nested, mut built) = (0_usize, false, false);
     walk(expression, 0, &mut |expr, inside| match expr {
         Expr::Comprehension(_) => {

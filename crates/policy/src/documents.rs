@@ -24,6 +24,7 @@ mod width;
 use std::sync::Arc;
 
 pub(crate) use reader::print_duration;
+pub(crate) use tree::is_invisible;
 
 use crate::{
     Policy, Process,
@@ -58,7 +59,7 @@ pub fn check_process(file: &SourceFile) -> (Option<Process>, Report) {
 /// Reads policy documents, merged: lists are joined, names are unique over all of them. There is a policy only when there
 /// is no error in any document.
 pub fn check(files: &[SourceFile]) -> (Option<Arc<Policy>>, Report) {
-    let sources: Vec<Arc<Source>> = files.iter().map(|file| Source::new(file)).collect();
+    let sources: Vec<Arc<Source>> = files.iter().map(Source::new).collect();
     let mut report = Report::default();
     let mut draft = Draft::default();
     let mut broken = false;

@@ -5,12 +5,30 @@ use portcullis_core::Pattern;
 /// The longest text matched here, in bytes: one bit per position, and one for the end. Longer ones go the general way.
 const MAX_TEXT: usize = 127;
 
-/// Whether the pattern matches the whole of `text`: the same answer as [`Pattern::matches`].
-pub(crate) fn matches(pattern: &Pattern, text: &str) -> bool {
+/// Stands for a separator inside quotes: a private-use character, which no name needs.
+const QUOTED_SEPARATOR: char = '\u{e000}';
+
+/// Whether the pattern matches the resource's name: the answer of [`Pattern::matches`], but that a separator inside double
+/// quotes separates nothing. `hr.*` means every table of `hr`, the one called `"pay.2026"` too; a guardrail that a quoted
+/// dot slips past guards nothing.
+pub(crate) fn matches(pattern: &Pattern, name: &str) -> bool {
     let glob = pattern.as_str();
-    if pattern.is_everything() {
-        return true;
-    }
+    pattern.is_everything()
+        || whole(glob, name)
+        || (name.contains('"') && whole(&unseparated(glob), &unseparated(name)))
+}
+
+/// The text with the separators inside quotes replaced.
+fn unseparated(text: &str) -> String {
+    let mut quoted = false;
+    let replace = |c: char| {
+        quoted ^= c == '"';
+        if quoted && matches!(c, '.' | '/') { QUOTED_SEPARATOR } else { c }
+    };
+    text.chars().map(replace).collect()
+}
+
+fn whole(glob: &str, text: &str) -> bool {
     let Some(at) = glob.find(['*', '?']) else { return glob == text };
     let (prefix, rest) = glob.split_at(at);
     match (text.strip_prefix(prefix), rest) {
@@ -18,7 +36,7 @@ pub(crate) fn matches(pattern: &Pattern, text: &str) -> bool {
         (Some(tail), "*") => !tail.contains(['.', '/']),
         (Some(_), "**") => true,
         (Some(tail), _) if tail.len() <= MAX_TEXT => positions(rest.as_bytes(), tail.as_bytes()),
-        (Some(_), _) => pattern.matches(text),
+        (Some(_), _) => glob.parse::<Pattern>().is_ok_and(|pattern| pattern.matches(text)),
     }
 }
 
@@ -54,6 +72,18 @@ fn positions(pattern: &[u8], text: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_separator_inside_quotes_separates_nothing() {
+        let matches = |glob: &str, name: &str| matches(&glob.parse().unwrap(), name);
+        assert!(matches("hr.*", "hr.\"pay.2026\""));
+        assert!(matches("hr.\"pay.2026\"", "hr.\"pay.2026\""));
+        assert!(matches("*.\"a/b\"", "\"x.y\".\"a/b\""));
+        assert!(!matches("hr.*", "\"hr.a\".b"));
+        assert!(!matches("hr.*", "hr.a.b"));
+        // a doubled quote is a quote inside the name
+        assert!(matches("hr.*", "hr.\"a\"\".b\""));
+    }
 
     proptest::proptest! {
         #![proptest_config(proptest::prelude::ProptestConfig { failure_persistence: None, cases: 2000, ..Default::default() })]

@@ -5,6 +5,8 @@ use std::{fmt::Write as _, ops::Range, path::PathBuf, sync::Arc};
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use serde::Serialize;
 
+use crate::documents::is_invisible;
+
 /// One document, read by the caller.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SourceFile {
@@ -117,6 +119,10 @@ impl Report {
 
     pub(crate) fn push(&mut self, severity: Severity, place: &Place, message: String, help: Vec<String>) {
         let (line, column) = place.line_and_column();
+        let plain = |text: String| {
+            if text.chars().any(|c| visible(c) != c) { text.chars().map(visible).collect() } else { text }
+        };
+        let (message, help) = (plain(message), help.into_iter().map(plain).collect());
         self.errors += usize::from(severity == Severity::Error);
         self.diagnostics.push(Diagnostic {
             severity,
@@ -172,7 +178,7 @@ impl Shown {
         let from =
             if span.start - start > MAX_LINE / 2 { boundary(text, span.start - MAX_LINE / 2) } else { start };
         let to = boundary(text, line_end.min(from + MAX_LINE)).max(span.start);
-        let mut line = text.get(from..to).unwrap_or_default().to_owned();
+        let mut line: String = text.get(from..to).unwrap_or_default().chars().map(visible).collect();
         for other in hidden.iter().filter(|other| Arc::ptr_eq(&other.source, &place.source)) {
             let other = other.clamped();
             let (start, end) = (other.start.clamp(from, to) - from, other.end.clamp(from, to) - from);
@@ -181,6 +187,16 @@ impl Shown {
             }
         }
         Self { line, marked: span.start - from..span.end.clamp(span.start, to) - from }
+    }
+}
+
+/// What a terminal would obey, or not show, as a visible character of the same length, so that offsets stay.
+fn visible(c: char) -> char {
+    match c.len_utf8() {
+        _ if c == '\t' || !(c.is_control() || is_invisible(c)) => c,
+        1 => '?',
+        2 => '\u{bf}',
+        _ => '\u{fffd}',
     }
 }
 

@@ -35,6 +35,8 @@ fn every_variable_and_function_works() {
         r#"client.matches("^psql$")"#,
         r#"has(principal.app) && principal.id != """#,
         "size(principal.groups) == 1",
+        "true && true && true && true && true && true && true && true && true && true && true && true",
+        "now.weekday() in [1, 2, 3, 4, 5] && (now.hour() >= 6 && now.hour() < 20) && !(principal.roles.exists(r, r == 'x'))",
     ] {
         assert_eq!(eval(source), Ok(true), "{source}");
     }
@@ -77,4 +79,34 @@ fn a_mapped_address_is_its_v4_address() {
     };
     assert_eq!(holds("::ffff:10.1.2.3"), Ok(true));
     assert_eq!(holds("::ffff:11.1.2.3"), Ok(false));
+}
+
+/// What the bounds let through is parsed and evaluated on a small stack, without optimisation.
+#[test]
+fn the_costliest_conditions_allowed_fit_a_small_stack() {
+    let work = || {
+        for text in [
+            format!("{}true{}", "(".repeat(16), ")".repeat(16)),
+            format!("{}true", "!".repeat(16)),
+            format!("principal{} == 1", ".a".repeat(63)),
+            format!("principal{} == 1", ".a".repeat(10)),
+            format!("now{} == 1", ".hour()".repeat(64)),
+            format!("now{} == 1", ".hour()".repeat(10)),
+            format!("true{}", " ? true : false".repeat(4)),
+            format!("{}true{}", "true ? (".repeat(4), ") : false".repeat(4)),
+            format!("true{}", " && true".repeat(31)),
+            format!("true{}", " && true || false".repeat(15)),
+            format!("{}1{} == 1", "[".repeat(16), "]".repeat(16)),
+            format!("1{} == 1", " + 1".repeat(60)),
+            format!("1{} == 1", " + 1".repeat(10)),
+            format!("{}'a'{} == 'a'", "string(".repeat(16), ")".repeat(16)),
+            "principal.groups.exists(g, g == 'a' && g != 'b')".to_owned(),
+            format!("principal{} == 1", "[0]".repeat(60)),
+        ] {
+            if let Ok(condition) = Condition::compile(&text) {
+                let _ = condition.try_out();
+            }
+        }
+    };
+    std::thread::Builder::new().stack_size(1 << 20).spawn(work).unwrap().join().unwrap();
 }

@@ -75,7 +75,7 @@ pub(crate) struct GuardrailDraft {
     pub(crate) connections: Vec<Placed<Pattern>>,
     pub(crate) statements: Vec<Placed<String>>,
     pub(crate) without: Option<String>,
-    pub(crate) resources: Vec<Pattern>,
+    pub(crate) resources: Vec<Placed<Pattern>>,
     pub(crate) except: Vec<Placed<SubjectDraft>>,
     pub(crate) action: GuardrailAction,
     pub(crate) message: Option<String>,

@@ -39,7 +39,10 @@ fn guardrail(reader: &mut Reader<'_>, node: &Node) -> Option<GuardrailDraft> {
     let mut resources = Vec::new();
     for key in ["tables", "resources"] {
         resources.extend(
-            fields.get(key).map(|node| reader.many(node, &format!("`{key}`"), pattern)).unwrap_or_default(),
+            fields
+                .get(key)
+                .map(|node| reader.many(node, &format!("`{key}`"), placed_pattern))
+                .unwrap_or_default(),
         );
     }
     if let Some(entry) = fields.entry("commands") {

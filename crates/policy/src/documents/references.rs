@@ -6,7 +6,7 @@ use std::{
 };
 
 use aws_lc_rs::digest;
-use portcullis_core::{ConnectionName, GrantId};
+use portcullis_core::{ConnectionName, GrantId, Pattern};
 
 use crate::{
     Connection, Grant, Guardrail, GuardrailAction, Protocol, ProviderConfig, ProviderKind, Subject, TestCase,
@@ -180,11 +180,7 @@ impl Resolver<'_> {
                 rule.value
             );
             self.error(&rule.place, message, "remove it");
-        } else if protocol == Protocol::Postgres
-            && !rule.value.pattern.is_everything()
-            && !pattern.contains(['.', '/'])
-            && !pattern.contains("**")
-        {
+        } else if protocol == Protocol::Postgres && names_no_schema(&rule.value.pattern) {
             let message = format!("`{pattern}` names no schema, so it matches no table");
             self.warn(
                 &rule.place,
@@ -363,7 +359,7 @@ impl Resolver<'_> {
                 connections: draft.connections.iter().map(|pattern| pattern.value.clone()).collect(),
                 statements: draft.statements.iter().map(|statement| statement.value.clone()).collect(),
                 without: draft.without.clone(),
-                resources: draft.resources.clone(),
+                resources: draft.resources.iter().map(|pattern| pattern.value.clone()).collect(),
                 except,
                 action: draft.action,
                 message: draft.message.clone(),
@@ -391,6 +387,9 @@ impl Resolver<'_> {
             .map(|connection| connection.protocol)
             .collect();
         for protocol in protocols {
+            for pattern in draft.resources.iter().filter(|_| protocol == Protocol::Postgres) {
+                self.check_guarded(pattern);
+            }
             for control in &asked {
                 if capability::support(protocol, *control) != Support::Enforced {
                     let message = format!("{protocol} does not enforce {}", control.label());
@@ -401,6 +400,26 @@ impl Resolver<'_> {
                     );
                 }
             }
+        }
+    }
+
+    /// A guardrail's pattern that matches nothing leaves open what its author thinks is shut.
+    fn check_guarded(&mut self, pattern: &Placed<Pattern>) {
+        let text = pattern.value.as_str();
+        if names_no_schema(&pattern.value) {
+            let message = format!("`{text}` names no schema, so it matches no table and guards nothing");
+            self.error(
+                &pattern.place,
+                message,
+                format!("SQL resources are `schema.table`: write `*.{text}`"),
+            );
+        } else if text.chars().any(char::is_uppercase) {
+            let message = format!("`{text}` matches only tables created with quoted capitals");
+            self.warn(
+                &pattern.place,
+                message,
+                format!("PostgreSQL folds names to lower case: did you mean `{}`?", text.to_lowercase()),
+            );
         }
     }
 
@@ -460,6 +479,12 @@ impl Resolver<'_> {
         }
         tests
     }
+}
+
+/// SQL resources have a dot (`schema.table`) or slashes (`server/role/x`): a pattern with neither matches none.
+fn names_no_schema(pattern: &Pattern) -> bool {
+    let text = pattern.as_str();
+    !pattern.is_everything() && !text.contains(['.', '/']) && !text.contains("**")
 }
 
 /// `<connection>#<8 hex digits>` over what makes it this grant: connection, `to`, `when`, `scope`.

@@ -65,6 +65,35 @@ fn invisible_and_bidirectional_characters_are_refused() {
 }
 
 #[test]
+fn a_report_obeys_no_terminal_escape_of_the_document() {
+    let report = report("identity: \"\u{1b}[2J\u{9b}31m\"\n");
+    assert!(!report.render(false).contains(['\u{1b}', '\u{9b}']), "{:?}", report.render(false));
+    assert!(!report.diagnostics()[0].text.contains('\u{1b}'));
+    // escaped in the document, it is text there and is not unescaped in messages
+    let report = self::report(
+        "connections: {\"\\e[2J\": {protocol: postgres}}\ngrants: [{connection: \"\\e[31m\", to: 'id:\\e', when: \"\\e[0m\", scope: \"\\e:*\"}]\n",
+    );
+    assert!(!report.render(false).contains('\u{1b}'), "{:?}", report.render(false));
+    assert!(!serde_json::to_string(report.diagnostics()).unwrap().contains("\\u001b"));
+}
+
+#[test]
+fn long_chains_in_conditions_do_not_exhaust_the_stack() {
+    for text in [
+        format!("principal{} == 1", ".a".repeat(480)),
+        format!("now{} == 1", ".hour()".repeat(140)),
+        format!("client == 'a'{}", " ? true : false".repeat(40)),
+    ] {
+        if let Ok(condition) = Condition::compile(&text) {
+            drop(condition);
+        }
+        report(format!(
+            "grants: [{{connection: c, to: 'id:x', when: always, scope: 'read:*', condition: \"{text}\"}}]\n"
+        ));
+    }
+}
+
+#[test]
 fn names_that_look_alike_are_refused() {
     let text = "identity:\n  - {name: \u{435}ntra, kind: oidc, issuer: 'https://i', audience: a, groups: {'onc\u{430}ll': x, ' b': y, 'c d': z}}\n";
     let text = report(text).render(false);
