@@ -167,6 +167,8 @@ impl<'a> Walker<'a> {
     /// Any node. The ones named here add something; every one is walked into.
     fn node(&mut self, node: &Node) {
         match node.kind {
+            // The SET clause of a function, role or database: not a change of this session.
+            "VariableSetStmt" => return,
             kind if kind.ends_with("Stmt") && kind != "RawStmt" => return self.statement(node),
             "RangeVar" => return self.range_var(node),
             "RangeSubselect" | "RangeFunction" | "RangeTableFunc" | "JsonTable" => {
