@@ -5,6 +5,7 @@
 mod attacks;
 mod diagnostics;
 mod golden;
+mod manual;
 mod properties;
 mod scenarios;
 mod schemas;
