@@ -5,10 +5,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use portcullis_audit::{Batch, Journal};
 use portcullis_core::{
-    AuditEvent, ClientSoftware, Clock, ConnectionName, Decision, EndReason, GrantId, Obligation, Principal, PrincipalKey,
-    RuleRef, SessionFacts, SessionId, Source, Timestamp, Verdict, WindowId, event::WindowRequestEvent,
+    AuditEvent, ClientSoftware, Clock, ConnectionName, Decision, EndReason, GrantId, Obligation, Principal,
+    PrincipalKey, RuleRef, SessionFacts, SessionId, Source, Timestamp, Verdict, WindowId,
+    event::WindowRequestEvent,
 };
-use portcullis_identity::Authenticated;
+use portcullis_identity::{Authenticated, GroupSource};
 use portcullis_policy::{Connection, Facts, Grant, Policy, SessionRules, When};
 
 use crate::{
@@ -142,7 +143,15 @@ impl Access {
         let found = self.active_grants(&policy, &principal, &connection, &ask.source, &ask.client, now);
         let (grants, window) = match found {
             Found::Active { grants, window } => (grants, window),
-            Found::Nothing => return Err(refuse(Answer::NoAccess, "default-deny", "no grant", None)),
+            Found::Nothing => {
+                let name = match who.group_source() {
+                    GroupSource::NotStated => {
+                        "no grant; the token states no groups, and no directory is asked for them"
+                    }
+                    GroupSource::Token | GroupSource::Directory => "no grant",
+                };
+                return Err(refuse(Answer::NoAccess, "default-deny", name, None));
+            }
             Found::NotNow(grant) => {
                 let location = Some(grant.location.clone());
                 return Err(refuse(Answer::NotNow, "condition", &grant.id.0, location));
@@ -154,7 +163,12 @@ impl Access {
         };
         let Some(database) = resolve_database(&connection, ask.database.as_deref()) else {
             let answer = Answer::Database { asked: ask.database.clone().unwrap_or_default() };
-            return Err(refuse(answer, "database", connection.name.as_str(), Some(connection.location.clone())));
+            return Err(refuse(
+                answer,
+                "database",
+                connection.name.as_str(),
+                Some(connection.location.clone()),
+            ));
         };
         // Where nobody watches the identity while the session lives, the token's end is all there is to bound it.
         let watched = policy.providers().iter().any(|p| p.name == principal.provider && p.liveness.is_some());
@@ -189,7 +203,11 @@ impl Access {
     ///
     /// # Errors
     /// Why the session must end.
-    pub fn reauthorize(&self, live: &LiveGrant, principal: &Principal) -> Result<Arc<SessionRules>, EndReason> {
+    pub fn reauthorize(
+        &self,
+        live: &LiveGrant,
+        principal: &Principal,
+    ) -> Result<Arc<SessionRules>, EndReason> {
         let now = self.clock.now();
         let removed = |detail: &str| EndReason::GrantRemoved { detail: detail.to_owned() };
         let policy = self.policy.load_full();
@@ -202,13 +220,15 @@ impl Access {
         if let Some(block) = self.blocks.find(&principal.key(), &connection.name, now) {
             return Err(EndReason::Killed { by: block.by, reason: block.reason });
         }
-        let grants = match self.active_grants(&policy, principal, connection, &live.source, &live.client, now) {
+        let grants = match self.active_grants(&policy, principal, connection, &live.source, &live.client, now)
+        {
             Found::Active { grants, .. } => grants,
             Found::Nothing => return Err(removed("no grant covers this identity any more")),
             Found::NotNow(_) => return Err(removed("the grant's condition no longer holds")),
             Found::Asleep(_) => return Err(EndReason::WindowOver),
         };
-        let kept: Vec<Arc<Grant>> = grants.into_iter().filter(|grant| live.grants.contains(&grant.id)).collect();
+        let kept: Vec<Arc<Grant>> =
+            grants.into_iter().filter(|grant| live.grants.contains(&grant.id)).collect();
         if kept.is_empty() {
             return Err(removed("the grant was removed or changed"));
         }
@@ -227,7 +247,12 @@ impl Access {
     ///
     /// # Errors
     /// Why nothing was opened; journalled too.
-    pub fn request(&self, who: &Authenticated, request: &WindowRequest, source: &Source) -> Result<Window, RequestRefused> {
+    pub fn request(
+        &self,
+        who: &Authenticated,
+        request: &WindowRequest,
+        source: &Source,
+    ) -> Result<Window, RequestRefused> {
         let principal = Arc::clone(who.principal());
         let now = self.clock.now();
         let answer = self.request_decided(&principal, request, source, now);
@@ -270,7 +295,11 @@ impl Access {
         }
         let grants = policy.grants_to(principal, &name);
         let Some(first) = grants.iter().find(|grant| grant.when == When::Requested) else {
-            return Err(if grants.is_empty() { RequestRefused::NothingToAsk } else { RequestRefused::NotNeeded });
+            return Err(if grants.is_empty() {
+                RequestRefused::NothingToAsk
+            } else {
+                RequestRefused::NotNeeded
+            });
         };
         let facts = facts_of(principal, connection, source, "", now);
         let grant = grants
@@ -281,7 +310,9 @@ impl Access {
         let limit = grant.lifetime.or(first.lifetime).ok_or(RequestRefused::NothingToAsk)?;
         let lifetime = match request.lifetime_seconds {
             None => limit,
-            Some(seconds) if seconds >= 1 && seconds <= limit.as_secs() => std::time::Duration::from_secs(seconds),
+            Some(seconds) if seconds >= 1 && seconds <= limit.as_secs() => {
+                std::time::Duration::from_secs(seconds)
+            }
             Some(_) => return Err(RequestRefused::Lifetime { limit_seconds: limit.as_secs() }),
         };
         let make = || Window {
@@ -454,5 +485,10 @@ fn allow_decision(grants: &[Arc<Grant>], read_only: bool) -> Decision {
     if read_only {
         obligations.push(Obligation::ReadOnly);
     }
-    Decision { verdict: Verdict::Allow, rule, reason: "a grant covers this connection".to_owned(), obligations }
+    Decision {
+        verdict: Verdict::Allow,
+        rule,
+        reason: "a grant covers this connection".to_owned(),
+        obligations,
+    }
 }

@@ -23,7 +23,9 @@ pub struct Block {
 
 impl Block {
     fn covers(&self, principal: &PrincipalKey, connection: &ConnectionName, now: Timestamp) -> bool {
-        self.principal == *principal && now < self.until && self.connection.as_ref().is_none_or(|c| c == connection)
+        self.principal == *principal
+            && now < self.until
+            && self.connection.as_ref().is_none_or(|c| c == connection)
     }
 }
 
@@ -35,7 +37,12 @@ impl Blocks {
         *self.lock() = blocks;
     }
 
-    pub(crate) fn find(&self, principal: &PrincipalKey, connection: &ConnectionName, now: Timestamp) -> Option<Block> {
+    pub(crate) fn find(
+        &self,
+        principal: &PrincipalKey,
+        connection: &ConnectionName,
+        now: Timestamp,
+    ) -> Option<Block> {
         self.lock().iter().find(|block| block.covers(principal, connection, now)).cloned()
     }
 

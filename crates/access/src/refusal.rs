@@ -53,8 +53,12 @@ impl Answer {
             Self::NotAuthenticated { message } => message.clone(),
             Self::NoAccess => "no access to this connection".to_owned(),
             Self::WindowNeeded { connection } => format!("access to `{connection}` must be requested first"),
-            Self::NotNow => "access to this connection is not allowed under the present conditions".to_owned(),
-            Self::Blocked { reason } if reason.is_empty() => "an administrator has blocked this identity".to_owned(),
+            Self::NotNow => {
+                "access to this connection is not allowed under the present conditions".to_owned()
+            }
+            Self::Blocked { reason } if reason.is_empty() => {
+                "an administrator has blocked this identity".to_owned()
+            }
             Self::Blocked { reason } => format!("an administrator has blocked this identity: {reason}"),
             Self::Database { asked } => format!("database `{asked}` is not allowed on this connection"),
             Self::Unavailable => "the gateway cannot decide now; try again shortly".to_owned(),

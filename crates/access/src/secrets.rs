@@ -17,7 +17,9 @@ impl ResolveSecret for SystemSecrets {
     fn resolve(&self, reference: &SecretRef) -> Result<Secret<String>, SecretError> {
         let missing = |detail: String| SecretError { reference: reference.to_string(), detail };
         let value = match reference {
-            SecretRef::Env(name) => std::env::var(name).map_err(|_| missing("the variable is not set".to_owned()))?,
+            SecretRef::Env(name) => {
+                std::env::var(name).map_err(|_| missing("the variable is not set".to_owned()))?
+            }
             SecretRef::File(path) => {
                 let file = std::fs::File::open(path).map_err(|error| missing(error.to_string()))?;
                 let mut text = String::new();
@@ -26,7 +28,8 @@ impl ResolveSecret for SystemSecrets {
                 if u64::try_from(text.len()).unwrap_or(u64::MAX) > MAX_SECRET {
                     return Err(missing(format!("longer than {MAX_SECRET} bytes")));
                 }
-                let bare = text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
+                let bare =
+                    text.strip_suffix('\n').map_or(text.as_str(), |t| t.strip_suffix('\r').unwrap_or(t));
                 bare.to_owned()
             }
         };

@@ -167,7 +167,8 @@ impl Windows {
             let mut opened: Vec<Timestamp> =
                 windows.iter().map(|w| w.opened_at).filter(|at| at.plus(DAY) > now).collect();
             opened.sort_unstable();
-            let over = opened.len().saturating_add(1).saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
+            let over =
+                opened.len().saturating_add(1).saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
             if let Some(oldest) = over.checked_sub(1).and_then(|i| opened.get(i)) {
                 return Err(RequestRefused::DailyLimit { limit, until: oldest.plus(DAY) });
             }

@@ -114,7 +114,12 @@ impl DatabaseCatalog {
     ///
     /// # Errors
     /// The upstream could not be reached, or does not answer as expected.
-    pub async fn refresh(&self, gate: &Gate, logins: &Logins, permit: &Permit) -> Result<Arc<CatalogSnapshot>, LoadError> {
+    pub async fn refresh(
+        &self,
+        gate: &Gate,
+        logins: &Logins,
+        permit: &Permit,
+    ) -> Result<Arc<CatalogSnapshot>, LoadError> {
         let _turn = self.loading.lock().await;
         if let Some(current) = self.current()
             && !self.is_old(gate.clock.now())
@@ -133,7 +138,9 @@ impl DatabaseCatalog {
             ];
             let parameters: Vec<(String, String)> =
                 parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            let upstream = connect::open(gate, logins, permit, &parameters).await.map_err(|e| LoadError(e.to_string()))?;
+            let upstream = connect::open(gate, logins, permit, &parameters)
+                .await
+                .map_err(|e| LoadError(e.to_string()))?;
             load::read(upstream.transport).await
         };
         let snapshot = tokio::time::timeout(LOAD_LIMIT, reading)

@@ -21,6 +21,8 @@ use crate::{
 
 /// The longest `application_name` the server keeps (`NAMEDATALEN - 1`).
 const MAX_APPLICATION_NAME: usize = 63;
+/// How much of a principal's id stands behind its name.
+const SHORT_ID: usize = 8;
 /// How much of it the client's own name may take.
 const MAX_CLIENT_NAME: usize = 24;
 
@@ -44,7 +46,10 @@ pub(crate) async fn open(
 ///
 /// # Errors
 /// A parameter that this session may not set.
-pub(crate) fn parameters(asked: Vec<(String, String)>, permit: &Permit) -> Result<Vec<(String, String)>, Error> {
+pub(crate) fn parameters(
+    asked: Vec<(String, String)>,
+    permit: &Permit,
+) -> Result<Vec<(String, String)>, Error> {
     let rules = permit.rules();
     let mut parameters = Vec::with_capacity(asked.len() + 2);
     let mut application = String::new();
@@ -139,17 +144,23 @@ fn options(text: &str) -> Result<Vec<(String, String)>, &'static str> {
     Ok(settings)
 }
 
-/// `<client> [<principal's name>/<first 8 of its id>]`, so that the server's own log and `pg_stat_activity` name who it is.
-/// Printable ASCII only, as the server itself keeps it.
+/// `<client> [<who>]`, so that the server's own log and `pg_stat_activity` name who it is: the principal's name and the first
+/// eight characters of its id, or the whole id where the name says no more. Printable ASCII only, as the server keeps it.
 fn application_name(client: &str, principal: &Principal) -> String {
     let plain = |text: &str, most: usize| -> String {
         text.chars().map(|c| if c.is_ascii_graphic() || c == ' ' { c } else { '?' }).take(most).collect()
     };
     let client = plain(client, MAX_CLIENT_NAME);
-    let id = plain(&principal.object_id, 8);
-    let room = MAX_APPLICATION_NAME - client.len() - id.len() - 4;
-    let name = plain(&principal.name, room);
-    if client.is_empty() { format!("[{name}/{id}]") } else { format!("{client} [{name}/{id}]") }
+    let room = MAX_APPLICATION_NAME - client.len() - "  []".len();
+    let named =
+        principal.name != principal.object_id && Some(&principal.name) != principal.application_id.as_ref();
+    let who = match room.checked_sub(SHORT_ID + 1) {
+        Some(room) if named => {
+            format!("{}/{}", plain(&principal.name, room), plain(&principal.object_id, SHORT_ID))
+        }
+        _ => plain(&principal.object_id, room),
+    };
+    if client.is_empty() { format!("[{who}]") } else { format!("{client} [{who}]") }
 }
 
 #[cfg(test)]
@@ -160,7 +171,10 @@ mod tests {
     fn options_are_read_as_the_server_reads_them() {
         let read = |text: &str| options(text).unwrap();
         assert_eq!(read("-c a=b"), [("a".to_owned(), "b".to_owned())]);
-        assert_eq!(read("-ca=b  --c-d=e"), [("a".to_owned(), "b".to_owned()), ("c-d".to_owned(), "e".to_owned())]);
+        assert_eq!(
+            read("-ca=b  --c-d=e"),
+            [("a".to_owned(), "b".to_owned()), ("c-d".to_owned(), "e".to_owned())]
+        );
         assert_eq!(read(r"-c a=b\ c"), [("a".to_owned(), "b c".to_owned())]);
         assert_eq!(read(r"-c a=b\\"), [("a".to_owned(), "b\\".to_owned())]);
         assert!(read("").is_empty());

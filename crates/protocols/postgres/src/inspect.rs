@@ -187,7 +187,9 @@ impl Inspector {
 
     /// Whether the session is between operations: a drain may end it here.
     pub(crate) fn is_idle(&self) -> bool {
-        self.flight.is_empty() && self.flight.state() == TransactionStatus::Idle && self.skipping == Skipping::No
+        self.flight.is_empty()
+            && self.flight.state() == TransactionStatus::Idle
+            && self.skipping == Skipping::No
     }
 
     /// Whether a message to the client is half written.
@@ -226,7 +228,11 @@ impl Inspector {
     ///
     /// # Errors
     /// The session must end.
-    pub(crate) fn frontend(&mut self, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<Blocked, EndReason> {
+    pub(crate) fn frontend(
+        &mut self,
+        buffer: &mut ReadBuffer,
+        out: &mut Outputs,
+    ) -> Result<Blocked, EndReason> {
         if !self.judge.follow(&self.session) {
             return Ok(Blocked::Catalog);
         }
@@ -287,7 +293,10 @@ impl Inspector {
     fn query(&mut self, bytes: &[u8], text: &[u8], out: &mut Outputs) -> Result<(), Stop> {
         self.own_point_is_possible()?;
         let judged = match self.judge_text(text)? {
-            Ok(analysis) => self.judge.statements(&analysis, &self.session, &self.names, &self.flight).map(|j| (analysis, j)),
+            Ok(analysis) => self
+                .judge
+                .statements(&analysis, &self.session, &self.names, &self.flight)
+                .map(|j| (analysis, j)),
             Err(refused) => Err(refused),
         };
         match judged {
@@ -342,14 +351,24 @@ impl Inspector {
     }
 
     /// What a Bind to `statement` may run.
-    fn bind_judged(&mut self, statement: &[u8], portal: &[u8]) -> Result<Result<BindJudged, Box<refuse::Refused>>, Stop> {
+    fn bind_judged(
+        &mut self,
+        statement: &[u8],
+        portal: &[u8],
+    ) -> Result<Result<BindJudged, Box<refuse::Refused>>, Stop> {
         if !self.names.has_room() {
-            return self.wait_or_limit("too many portals").map(|()| Err(Box::new(refuse::Refused::statement_unknown(""))));
+            return self
+                .wait_or_limit("too many portals")
+                .map(|()| Err(Box::new(refuse::Refused::statement_unknown(""))));
         }
         let name = || format!("prepared statement {}", String::from_utf8_lossy(statement));
         let prepared = match self.meaning(statement)?.or_else(|| self.judge.unseen(&name())) {
             Some(prepared) => prepared,
-            None => return Ok(Err(Box::new(refuse::Refused::statement_unknown(&String::from_utf8_lossy(statement))))),
+            None => {
+                return Ok(Err(Box::new(refuse::Refused::statement_unknown(&String::from_utf8_lossy(
+                    statement,
+                )))));
+            }
         };
         let verdicts = self.judge.statements(&prepared, &self.session, &self.names, &self.flight);
         let rules = Arc::clone(self.judge.rules());
@@ -360,7 +379,9 @@ impl Inspector {
     fn bound(&mut self, judged: BindJudged, binds: Option<String>, out: &mut Outputs) -> Result<(), Stop> {
         let verdicts = self.judge.statements(&judged.prepared, &self.session, &self.names, &self.flight);
         let Ok(verdicts) = verdicts else {
-            return Err(Stop::End(EndReason::GrantRemoved { detail: "the scope changed during a Bind".to_owned() }));
+            return Err(Stop::End(EndReason::GrantRemoved {
+                detail: "the scope changed during a Bind".to_owned(),
+            }));
         };
         let effects = self.begin(&judged.prepared, out, verdicts, binds)?;
         self.flight.gather();
@@ -382,11 +403,17 @@ impl Inspector {
             return Ok(Some(Arc::clone(last.prepared)));
         }
         let Some(confirmed) = self.names.confirmed(name) else {
-            return Err(Stop::End(EndReason::ProtocolViolation { detail: "a statement name has too many meanings".to_owned() }));
+            return Err(Stop::End(EndReason::ProtocolViolation {
+                detail: "a statement name has too many meanings".to_owned(),
+            }));
         };
         let mut candidates = confirmed.iter().chain(coming.iter().map(|coming| coming.prepared));
         let first = candidates.next().map(Arc::clone);
-        let several = candidates.any(|other| first.as_ref().is_some_and(|first| first.shape_id() != other.shape_id() || first.text() != other.text()));
+        let several = candidates.any(|other| {
+            first
+                .as_ref()
+                .is_some_and(|first| first.shape_id() != other.shape_id() || first.text() != other.text())
+        });
         match (several, self.flight.owed()) {
             (false, _) => Ok(first),
             (true, 1..) => Err(Stop::Blocked(Blocked::Answers)),
@@ -408,7 +435,8 @@ impl Inspector {
         };
         if let Some(prepared) = stale {
             // The policy changed between Bind and Execute.
-            let verdict = self.judge.statements(&prepared, &self.session, &self.names, &self.flight).map(|_| ());
+            let verdict =
+                self.judge.statements(&prepared, &self.session, &self.names, &self.flight).map(|_| ());
             if let Err(refused) = verdict {
                 return self.refuse(Unit::Extended, *refused, out);
             }
@@ -447,7 +475,12 @@ impl Inspector {
     }
 
     /// A FunctionCall longer than is waited for (a large object being written): judged by its oid, then passed on in pieces.
-    fn long_function_call(&mut self, header: Header, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<(), Stop> {
+    fn long_function_call(
+        &mut self,
+        header: Header,
+        buffer: &mut ReadBuffer,
+        out: &mut Outputs,
+    ) -> Result<(), Stop> {
         self.own_point_is_possible()?;
         let Some(oid) = buffer.bytes().get(Header::LEN..).and_then(|body| body.first_chunk()) else {
             return Err(Stop::Blocked(Blocked::NeedInput));
@@ -498,7 +531,9 @@ impl Inspector {
     /// errors it has not reported yet, so that the answers could not be told apart.
     fn own_point_is_possible(&self) -> Result<(), Stop> {
         if self.flight.is_gathering() {
-            return Err(Stop::End(violation("a Query or FunctionCall inside an extended-query sequence without Sync")));
+            return Err(Stop::End(violation(
+                "a Query or FunctionCall inside an extended-query sequence without Sync",
+            )));
         }
         if self.flight.is_full() {
             return Err(Stop::Blocked(Blocked::Answers));
@@ -514,13 +549,19 @@ impl Inspector {
     }
 
     /// Text bytes -> analysis, or the refusal.
-    #[expect(clippy::type_complexity, reason = "the inner result is the judgement, the outer one whether it could be made now")]
+    #[expect(
+        clippy::type_complexity,
+        reason = "the inner result is the judgement, the outer one whether it could be made now"
+    )]
     fn judge_text(&mut self, text: &[u8]) -> Result<Result<Prepared, Box<refuse::Refused>>, Stop> {
         if text.len() > self.limits.statement && !self.judge.rules().is_pass_through() {
             return Ok(Err(Box::new(self.judge.too_long(text, self.limits.statement, &self.session))));
         }
-        let readable = self.encoding.standard_strings && ((self.encoding.utf8 && !self.encoding.changing) || text.is_ascii());
-        let Some(text) = std::str::from_utf8(text).ok().filter(|_| readable || self.judge.rules().is_pass_through()) else {
+        let readable = self.encoding.standard_strings
+            && ((self.encoding.utf8 && !self.encoding.changing) || text.is_ascii());
+        let Some(text) =
+            std::str::from_utf8(text).ok().filter(|_| readable || self.judge.rules().is_pass_through())
+        else {
             return Ok(Err(Box::new(self.judge.unreadable(text, &self.session))));
         };
         match self.judge.analysis(text) {
@@ -547,7 +588,8 @@ impl Inspector {
         for statement in analysis.statements() {
             self.changes_structure |= judge::changes_structure(statement);
             self.judge.take_settings(statement);
-            self.encoding.changing |= statement.settings().iter().any(|change| change.concerns("client_encoding"));
+            self.encoding.changing |=
+                statement.settings().iter().any(|change| change.concerns("client_encoding"));
             match statement.effect() {
                 Some(SessionEffect::Prepare { name, inner }) => effects.push_back(Effect::SqlPrepare {
                     name: significant(name.as_bytes()).to_vec(),
@@ -557,7 +599,9 @@ impl Inspector {
                     name: name.as_ref().map(|name| significant(name.as_bytes()).to_vec()),
                 }),
                 Some(SessionEffect::DiscardAll) => effects.push_back(Effect::SqlDeallocate { name: None }),
-                Some(SessionEffect::Declare { name, inner, .. }) => self.names.add_cursor(name, Arc::clone(inner)),
+                Some(SessionEffect::Declare { name, inner, .. }) => {
+                    self.names.add_cursor(name, Arc::clone(inner))
+                }
                 Some(SessionEffect::CreateTemporary { name }) => {
                     self.names.add_temporary(name);
                     self.judge.forget();
@@ -575,7 +619,12 @@ impl Inspector {
         Ok(effects)
     }
 
-    fn begin_stream(&mut self, header: Header, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<(), Stop> {
+    fn begin_stream(
+        &mut self,
+        header: Header,
+        buffer: &mut ReadBuffer,
+        out: &mut Outputs,
+    ) -> Result<(), Stop> {
         let need_more = Err(Stop::Blocked(Blocked::NeedInput));
         if self.skipping != Skipping::No && header.streams(Direction::Frontend) {
             buffer.consume(Header::LEN);
@@ -609,7 +658,12 @@ impl Inspector {
     }
 
     /// A statement longer than the limit: passed on in pieces where nothing is judged, else refused without keeping it.
-    fn too_long_to_keep(&mut self, header: Header, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<(), Stop> {
+    fn too_long_to_keep(
+        &mut self,
+        header: Header,
+        buffer: &mut ReadBuffer,
+        out: &mut Outputs,
+    ) -> Result<(), Stop> {
         let seen = buffer.len() - Header::LEN;
         if seen < RECORDED_TEXT.min(header.body) {
             return Err(Stop::Blocked(Blocked::NeedInput));
@@ -662,7 +716,12 @@ impl Inspector {
         }
     }
 
-    fn stream_bind(&mut self, mut bind: Box<StreamedBind>, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<(), Stop> {
+    fn stream_bind(
+        &mut self,
+        mut bind: Box<StreamedBind>,
+        buffer: &mut ReadBuffer,
+        out: &mut Outputs,
+    ) -> Result<(), Stop> {
         if bind.judged.is_none()
             && let (Some(statement), Some(portal)) = (bind.scanner.statement(), bind.scanner.portal())
         {

@@ -145,7 +145,8 @@ impl Postgres {
         let rules = Arc::clone(permit.rules());
         let mut upstream = connect::open(&self.gate, &self.logins, &permit, &parameters).await?;
         let database = self.catalogs.of(&permit);
-        let user = permit.connection().credential.as_ref().map_or("", |credential| credential.username.as_str());
+        let user =
+            permit.connection().credential.as_ref().map_or("", |credential| credential.username.as_str());
         let (catalog, paths) = if rules.is_pass_through() {
             (database.last_known().unwrap_or_else(empty_catalog), SearchPaths::unknown(user))
         } else {
@@ -181,7 +182,8 @@ impl Postgres {
             return None;
         }
         let fingerprints = self.gate.fingerprints.clone();
-        let mut inspector = Inspector::new(gated, judge, TransactionStatus::Idle, fingerprints, limits, &nonce);
+        let mut inspector =
+            Inspector::new(gated, judge, TransactionStatus::Idle, fingerprints, limits, &nonce);
         if let Err(reason) = inspector.begins_with(&upstream.parameters) {
             inspector.session.end(&reason);
             let _ = waiting.refuse(&Error::Ended(reason)).await;
@@ -222,12 +224,15 @@ impl Postgres {
     /// that name exists cannot be told from the answer, unless it differs from the listener's way.
     fn method(&self, user: &str) -> Method {
         let policy = self.gate.access.policy();
-        let connection = user.parse::<ConnectionName>().ok().and_then(|name| policy.connection(&name).cloned());
+        let connection =
+            user.parse::<ConnectionName>().ok().and_then(|name| policy.connection(&name).cloned());
         match connection.and_then(|connection| connection.authentication).unwrap_or(self.authentication) {
             PgAuthentication::Password => Method::Password,
             PgAuthentication::Oauthbearer => {
                 let challenge = self.gate.identity.oauth_challenge(None).map(|challenge| challenge.to_json());
-                Method::OauthBearer { challenge: challenge.unwrap_or_else(|| r#"{"status":"invalid_token"}"#.to_owned()).into() }
+                Method::OauthBearer {
+                    challenge: challenge.unwrap_or_else(|| r#"{"status":"invalid_token"}"#.to_owned()).into(),
+                }
             }
         }
     }

@@ -30,10 +30,10 @@ use portcullis_sql::AnalysisError;
 use tokio::io::AsyncWriteExt;
 
 use crate::{
+    Cancellable,
     catalog::LoadError,
     codec::frontend,
     error::Error,
-    Cancellable,
     inspect::{Blocked, Inspector, longest_message},
     upstream::{self, Logins, UpstreamKey},
 };
@@ -65,7 +65,12 @@ pub(crate) struct Around {
 }
 
 /// Relays until the session ends; says goodbye to both peers, and why in the journal.
-pub(crate) async fn run(mut inspector: Inspector, down: Transport, up: Transport, around: Around) -> EndReason {
+pub(crate) async fn run(
+    mut inspector: Inspector,
+    down: Transport,
+    up: Transport,
+    around: Around,
+) -> EndReason {
     let statement = around.gate.limits.statement;
     let mut relay = Relay {
         from_client: ReadBuffer::new(longest_message(statement)),
@@ -192,7 +197,9 @@ impl Relay<'_> {
                 self.inspector.session.handle().add_bytes_in(n);
                 Ok(true)
             }
-            Poll::Ready(Ok(Fill::Full)) => Err(crate::inspect::violation("a message is longer than the gateway keeps")),
+            Poll::Ready(Ok(Fill::Full)) => {
+                Err(crate::inspect::violation("a message is longer than the gateway keeps"))
+            }
             Poll::Ready(Ok(Fill::Closed) | Err(_)) => Err(EndReason::ClientQuit),
         }
     }
@@ -214,7 +221,10 @@ impl Relay<'_> {
                 Poll::Ready(Ok(Fill::Read(_) | Fill::Full)) => {
                     let held = self.from_server.len();
                     self.inspector.backend(&mut self.from_server, &mut self.out)?;
-                    if self.from_server.is_full() && self.from_server.len() == held && !self.out.down.is_full() {
+                    if self.from_server.is_full()
+                        && self.from_server.len() == held
+                        && !self.out.down.is_full()
+                    {
                         let detail = "a server message is longer than the gateway keeps".to_owned();
                         return Err(EndReason::UpstreamQuit { detail });
                     }
@@ -317,7 +327,12 @@ async fn finish_recording(inspector: &mut Inspector, around: &Around) -> bool {
 }
 
 /// Tells the client why, if it did not leave by itself, and closes. Bounded in time: a client that does not read is cut.
-async fn say_goodbye(mut down: Transport, mut to_client: WriteQueue, reason: &EndReason, inspector: &Inspector) {
+async fn say_goodbye(
+    mut down: Transport,
+    mut to_client: WriteQueue,
+    reason: &EndReason,
+    inspector: &Inspector,
+) {
     let goodbye = async {
         let told = inspector.was_told_fatal() && matches!(reason, EndReason::UpstreamQuit { .. });
         if *reason != EndReason::ClientQuit && !told && !inspector.is_within_a_message() {

@@ -12,17 +12,13 @@ use bytes::BytesMut;
 use portcullis_core::Verb;
 use portcullis_proxy::Transport;
 use portcullis_sql::{
-    CatalogSnapshot, Function, FunctionKind, FunctionLanguage, Operator, Reached, Relation, RelationKind, Type, Volatility,
+    CatalogSnapshot, Function, FunctionKind, FunctionLanguage, Operator, Reached, Relation, RelationKind,
+    Type, Volatility,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::LoadError;
-use crate::codec::{
-    Direction, ErrorFields, Frames, Next,
-    backend::tag,
-    frontend,
-    rows::DataRow,
-};
+use crate::codec::{Direction, ErrorFields, Frames, Next, backend::tag, frontend, rows::DataRow};
 
 /// The most bytes a catalog may be: a database with 100,000 relations stays below.
 const MAX_BYTES: usize = 256 * 1024 * 1024;
@@ -96,7 +92,9 @@ pub(crate) async fn exchange(
             match frame.tag {
                 tag::DATA_ROW => {
                     let row = DataRow::decode(frame.body).map_err(broken)?;
-                    let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or_default()).into_owned();
+                    let text = |value: Option<&[u8]>| {
+                        String::from_utf8_lossy(value.unwrap_or_default()).into_owned()
+                    };
                     rows.push(row.values().iter().map(text).collect());
                 }
                 tag::COMMAND_COMPLETE => results.push(std::mem::take(&mut rows)),

@@ -268,7 +268,10 @@ fn startup_longer_than_limit_is_refused_by_its_length_alone() {
 fn startup_packets_that_mean_two_things_are_refused() {
     let decode = |body: &[u8]| FirstPacket::decode(&packet(V3, body));
     assert_eq!(decode(b"user\0a\0user\0b\0\0"), Err(Error::DuplicateParameter("user".into())));
-    assert_eq!(decode(b"user\0a\0DateStyle\0b\0datestyle\0c\0\0"), Err(Error::DuplicateParameter("datestyle".into())));
+    assert_eq!(
+        decode(b"user\0a\0DateStyle\0b\0datestyle\0c\0\0"),
+        Err(Error::DuplicateParameter("datestyle".into()))
+    );
     assert_eq!(decode(b"database\0d\0\0"), Err(Error::NoUser));
     assert_eq!(decode(b"user\0\0\0"), Err(Error::NoUser));
     assert_eq!(decode(b"user\0a\0\0x"), Err(Error::Trailing { message: "startup", extra: 1 }));
@@ -294,7 +297,10 @@ fn newer_protocols_and_extensions_are_negotiated_and_older_ones_refused() {
     assert_eq!(newer.version.negotiated(), ProtocolVersion::V3_2);
     let extended = startup(V3, b"user\0a\0_pq_.thing\x001\0\0");
     assert!(extended.needs_negotiation());
-    assert_eq!((extended.extensions.as_slice(), extended.version.negotiated()), (&["_pq_.thing".to_owned()][..], ProtocolVersion::V3_0));
+    assert_eq!(
+        (extended.extensions.as_slice(), extended.version.negotiated()),
+        (&["_pq_.thing".to_owned()][..], ProtocolVersion::V3_0)
+    );
     assert!(!startup(V3 | 2, b"user\0a\0\0").needs_negotiation());
     assert_eq!(
         FirstPacket::decode(&packet(2 << 16, b"user\0a\0\0")),
@@ -331,7 +337,10 @@ fn a_length_over_the_limit_is_refused_before_the_body() {
             };
             let header = Header::peek(direction, &head(limit)).unwrap().unwrap();
             assert_eq!(header.message(), limit as usize + 1);
-            assert_eq!(Header::peek(direction, &head(limit + 1)), Err(Error::TooLong { tag, length: limit + 1, limit }));
+            assert_eq!(
+                Header::peek(direction, &head(limit + 1)),
+                Err(Error::TooLong { tag, length: limit + 1, limit })
+            );
             assert_eq!(Header::peek(direction, &head(3)), Err(Error::LengthTooSmall { tag, length: 3 }));
             assert_eq!(Header::peek(direction, &head(4)[..4]), Ok(None));
         }
@@ -378,7 +387,10 @@ fn reports_carry_every_field_and_the_right_tag() {
     assert_eq!(frame.tag, backend::tag::ERROR_RESPONSE);
     let fields = ErrorFields::decode(frame.body).unwrap();
     let all: Vec<_> = fields.iter().collect();
-    assert_eq!(all, [(b'S', &b"FATAL"[..]), (b'V', b"FATAL"), (b'C', b"28000"), (b'M', b"m"), (b'D', b"d"), (b'H', b"h")]);
+    assert_eq!(
+        all,
+        [(b'S', &b"FATAL"[..]), (b'V', b"FATAL"), (b'C', b"28000"), (b'M', b"m"), (b'D', b"d"), (b'H', b"h")]
+    );
     assert!(fields.is_fatal());
     is_exact(frame.body, |body| ErrorFields::decode(body).map(|_| ()));
     out.clear();
@@ -398,7 +410,9 @@ fn what_real_clients_sent_decodes_to_the_last_byte() {
     let mut seen = std::collections::BTreeSet::new();
     for (name, bytes) in captures(".frontend.bin") {
         let length = FirstPacket::length(&bytes).unwrap().unwrap();
-        let Ok(FirstPacket::Startup(startup)) = FirstPacket::decode(&bytes[..length]) else { panic!("{name}") };
+        let Ok(FirstPacket::Startup(startup)) = FirstPacket::decode(&bytes[..length]) else {
+            panic!("{name}")
+        };
         assert_eq!(startup.user, "postgres");
         let mut frames = Frames::new(Direction::Frontend, &bytes[length..]);
         loop {
@@ -437,7 +451,9 @@ fn what_real_servers_sent_decodes_to_the_last_byte() {
                 backend::tag::COMMAND_COMPLETE => drop(backend::command_tag(frame.body).unwrap()),
                 backend::tag::ROW_DESCRIPTION => drop(RowDescription::decode(frame.body).unwrap()),
                 backend::tag::DATA_ROW => drop(DataRow::decode(frame.body).unwrap()),
-                backend::tag::NOTIFICATION_RESPONSE => drop(backend::Notification::decode(frame.body).unwrap()),
+                backend::tag::NOTIFICATION_RESPONSE => {
+                    drop(backend::Notification::decode(frame.body).unwrap())
+                }
                 backend::tag::FUNCTION_CALL_RESPONSE => drop(backend::function_result(frame.body).unwrap()),
                 backend::tag::ERROR_RESPONSE | backend::tag::NOTICE_RESPONSE => {
                     assert_eq!(ErrorFields::decode(frame.body).unwrap().code().len(), 5);

@@ -1,10 +1,6 @@
 //! Real and misbehaving clients in every state, over pipes in memory.
 
-use std::{
-    future::Future,
-    pin::Pin,
-    sync::Arc,
-};
+use std::{future::Future, pin::Pin, sync::Arc};
 
 use bytes::{BufMut, BytesMut};
 use portcullis_access::Answer;
@@ -32,7 +28,8 @@ const PIPE: usize = 256 * 1024;
 fn server_tls() -> Arc<ServerConfig> {
     let folder = Scratch::new();
     let files = TestCa::new().localhost().write_to(folder.path());
-    let tls = DownstreamTls::from_files(CertificatePaths { certificate: files.certificate, key: files.key }).unwrap();
+    let tls = DownstreamTls::from_files(CertificatePaths { certificate: files.certificate, key: files.key })
+        .unwrap();
     tls.server_config(&[ALPN]).unwrap()
 }
 

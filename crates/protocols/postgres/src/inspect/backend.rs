@@ -49,7 +49,8 @@ impl Inspector {
     /// Passes on the messages at the start of `buffer` in one piece, up to one that must be exchanged. Whether anything was
     /// passed on.
     fn pass_run(&mut self, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<bool, EndReason> {
-        let broken = |error: crate::codec::Error| EndReason::UpstreamQuit { detail: format!("upstream: {error}") };
+        let broken =
+            |error: crate::codec::Error| EndReason::UpstreamQuit { detail: format!("upstream: {error}") };
         let mut frames = Frames::new(Direction::Backend, buffer.bytes());
         let mut exchanged = None;
         let partial = loop {
@@ -76,7 +77,8 @@ impl Inspector {
         }
         let whole = frames.offset();
         let streams = partial.is_some_and(|header| {
-            header.streams(Direction::Backend) && !(header.tag == tag::ERROR_RESPONSE && header.body <= WHOLE_ERROR)
+            header.streams(Direction::Backend)
+                && !(header.tag == tag::ERROR_RESPONSE && header.body <= WHOLE_ERROR)
         });
         match partial {
             Some(header) if streams => {
@@ -118,7 +120,8 @@ impl Inspector {
             }
             tag::COPY_IN_RESPONSE | tag::COPY_BOTH_RESPONSE => self.flight.copy_in(),
             tag::PARAMETER_STATUS => {
-                let status = backend::ParameterStatus::decode(body).map_err(|error| violation(error.to_string()))?;
+                let status =
+                    backend::ParameterStatus::decode(body).map_err(|error| violation(error.to_string()))?;
                 self.parameter(status.name, status.value)?;
             }
             tag::AUTHENTICATION | tag::BACKEND_KEY_DATA | tag::NEGOTIATE_PROTOCOL_VERSION => {
@@ -131,7 +134,8 @@ impl Inspector {
     }
 
     fn ready(&mut self, body: &[u8]) -> Result<(), EndReason> {
-        let unknown = |_| EndReason::UpstreamQuit { detail: "upstream sent an unknown transaction status".to_owned() };
+        let unknown =
+            |_| EndReason::UpstreamQuit { detail: "upstream sent an unknown transaction status".to_owned() };
         let state = TransactionStatus::decode(body).map_err(unknown)?;
         let landed = self.flight.ready(state);
         for effect in landed.effects {
@@ -163,7 +167,9 @@ impl Inspector {
         match (name, value) {
             (b"standard_conforming_strings", value) => self.encoding.standard_strings = value == b"on",
             (b"client_encoding", value) => self.encoding.utf8 = matches!(value, b"UTF8" | b"SQL_ASCII"),
-            (b"default_transaction_read_only", value) if value != b"on" && self.judge.rules().is_read_only() => {
+            (b"default_transaction_read_only", value)
+                if value != b"on" && self.judge.rules().is_read_only() =>
+            {
                 let detail = "the upstream session is no longer read-only".to_owned();
                 return Err(EndReason::ProtocolViolation { detail });
             }

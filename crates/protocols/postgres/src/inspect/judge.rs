@@ -11,8 +11,8 @@ use portcullis_core::{
 use portcullis_policy::SessionRules;
 use portcullis_proxy::gate::{GateSession, Judged};
 use portcullis_sql::{
-    Analysis, AnalysisError, Analyzer, CatalogSnapshot, SearchPath, SearchPaths, SessionState, SettingScope, SettingValue,
-    Statement,
+    Analysis, AnalysisError, Analyzer, CatalogSnapshot, SearchPath, SearchPaths, SessionState, SettingScope,
+    SettingValue, Statement,
 };
 
 use super::{Stop, refuse::Refused};
@@ -79,7 +79,19 @@ impl Judge {
         user: &str,
     ) -> Self {
         let cache = HashMap::new();
-        Self { analyzer, database, catalog, rules, paths, cache, epoch: 1, ready: None, settles: None, reported: None, user: user.into() }
+        Self {
+            analyzer,
+            database,
+            catalog,
+            rules,
+            paths,
+            cache,
+            epoch: 1,
+            ready: None,
+            settles: None,
+            reported: None,
+            user: user.into(),
+        }
     }
 
     pub(crate) fn rules(&self) -> &Arc<SessionRules> {
@@ -200,7 +212,11 @@ impl Judge {
             for obligation in &judged.decision.obligations {
                 if let Obligation::Warn { rule, message } = obligation {
                     let detail = format!("warned by {} `{}`", rule.kind, rule.name);
-                    out.say(|down| Report::new(Severity::Warning, "01000", message.as_str()).detail(detail.as_str()).encode(down));
+                    out.say(|down| {
+                        Report::new(Severity::Warning, "01000", message.as_str())
+                            .detail(detail.as_str())
+                            .encode(down)
+                    });
                 }
             }
         }
@@ -213,7 +229,9 @@ impl Judge {
 
     /// A text that is passed on without being understood, where nothing is judged.
     pub(super) fn unseen(&self, what: &str) -> Option<Prepared> {
-        self.rules.is_pass_through().then(|| Arc::new(Analysis::opaque(what, "it was made inside the server")))
+        self.rules
+            .is_pass_through()
+            .then(|| Arc::new(Analysis::opaque(what, "it was made inside the server")))
     }
 
     /// Judges a FunctionCall as the call it is.
@@ -224,7 +242,10 @@ impl Judge {
     }
 
     pub(super) fn too_long(&self, text: &[u8], limit: usize, session: &GateSession) -> Refused {
-        let why = format!("the statement has {} bytes; the gateway reads statements up to {limit} bytes", text.len());
+        let why = format!(
+            "the statement has {} bytes; the gateway reads statements up to {limit} bytes",
+            text.len()
+        );
         self.opaque(text, why, session)
     }
 
@@ -252,9 +273,15 @@ impl Judge {
     }
 
     /// A statement longer than anything that is analysed, of which only the start was seen.
-    pub(super) fn long_statement(&self, start: &[u8], length: usize, session: &GateSession) -> Result<Judged, Box<Refused>> {
+    pub(super) fn long_statement(
+        &self,
+        start: &[u8],
+        length: usize,
+        session: &GateSession,
+    ) -> Result<Judged, Box<Refused>> {
         let text = String::from_utf8_lossy(start);
-        let operation = opaque_operation(&text, format!("the statement has {length} bytes, more than the gateway reads"));
+        let operation =
+            opaque_operation(&text, format!("the statement has {length} bytes, more than the gateway reads"));
         let judged = session.judge(&self.rules, &operation);
         if judged.is_allow() { Ok(judged) } else { Err(Box::new(Refused::denied(judged))) }
     }
@@ -270,7 +297,9 @@ impl Judge {
             if self.paths.apply(change) {
                 self.epoch += 1;
                 self.settles = match (&change.value, change.scope, change.reset) {
-                    (SettingValue::Known(value), SettingScope::Session, false) => SearchPath::parse(value, &self.user),
+                    (SettingValue::Known(value), SettingScope::Session, false) => {
+                        SearchPath::parse(value, &self.user)
+                    }
                     _ => None,
                 };
             }
@@ -305,10 +334,37 @@ pub(super) fn changes_structure(statement: &Statement) -> bool {
     statement.kinds().iter().any(|kind| {
         !matches!(
             kind.as_str(),
-            "select" | "insert" | "update" | "delete" | "merge" | "show" | "set" | "reset" | "transaction" | "begin"
-                | "commit" | "rollback" | "savepoint" | "release" | "explain" | "execute" | "prepare" | "deallocate"
-                | "declare" | "fetch" | "move" | "close" | "listen" | "unlisten" | "notify" | "lock" | "copy" | "values"
-                | "truncate" | "vacuum" | "analyze"
+            "select"
+                | "insert"
+                | "update"
+                | "delete"
+                | "merge"
+                | "show"
+                | "set"
+                | "reset"
+                | "transaction"
+                | "begin"
+                | "commit"
+                | "rollback"
+                | "savepoint"
+                | "release"
+                | "explain"
+                | "execute"
+                | "prepare"
+                | "deallocate"
+                | "declare"
+                | "fetch"
+                | "move"
+                | "close"
+                | "listen"
+                | "unlisten"
+                | "notify"
+                | "lock"
+                | "copy"
+                | "values"
+                | "truncate"
+                | "vacuum"
+                | "analyze"
         )
     })
 }

@@ -160,7 +160,9 @@ impl<P> Flight<P> {
         self.copying = false;
         if let Some(front) = self.groups.front_mut() {
             front.errored = true;
-            front.effects.retain(|effect| matches!(effect, Effect::SqlPrepare { .. } | Effect::SqlDeallocate { .. }));
+            front
+                .effects
+                .retain(|effect| matches!(effect, Effect::SqlPrepare { .. } | Effect::SqlDeallocate { .. }));
         }
     }
 

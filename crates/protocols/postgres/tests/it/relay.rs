@@ -1,8 +1,14 @@
-//! The relay with real clients and a real server.
+//! The relay with real clients and a real server: what a client does against the server, it does through the gateway.
+
+use std::time::Duration;
 
 use portcullis_core::Verdict;
 
-use crate::lab::Lab;
+use crate::{lab::Lab, wire::Raw};
+
+async fn everything() -> Lab {
+    Lab::start("'*:*'", "").await
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_query_in_scope_is_answered_and_journalled() {
@@ -13,4 +19,225 @@ async fn a_query_in_scope_is_answered_and_journalled() {
     let last = decisions.last().unwrap();
     assert_eq!((last.decision, &*last.text), (Verdict::Allow, "SELECT count(*) FROM orders"));
     assert!(last.resources.iter().any(|r| r.resource.as_str() == "public.orders"), "{last:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_own_log_names_the_agent() {
+    let lab = everything().await;
+    let output = lab.psql().query("SHOW application_name").await;
+    assert_eq!(output.ok().trim(), format!("psql [{}]", crate::lab::AGENT));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn prepared_statements_transactions_and_copy_work_as_directly() {
+    use futures_util::{SinkExt, StreamExt, pin_mut};
+    let lab = everything().await;
+    let mut client = lab.client().await;
+    let statement = client.prepare("SELECT name FROM customers WHERE id = $1").await.unwrap();
+    for id in 1..=20_i32 {
+        let row = client.query_one(&statement, &[&id]).await.unwrap();
+        assert_eq!(row.get::<_, String>(0), format!("customer {id}"));
+    }
+    let transaction = client.transaction().await.unwrap();
+    transaction.execute("DELETE FROM orders WHERE id > $1", &[&500_i32]).await.unwrap();
+    transaction.rollback().await.unwrap();
+    let count: i64 = client.query_one("SELECT count(*) FROM orders", &[]).await.unwrap().get(0);
+    assert_eq!(count, 1000);
+
+    client.batch_execute("CREATE TEMP TABLE bulk (id int, text text)").await.unwrap();
+    let sink = client.copy_in("COPY bulk FROM STDIN").await.unwrap();
+    pin_mut!(sink);
+    let line = format!("7\t{}\n", "x".repeat(1000));
+    for _ in 0..5_000 {
+        sink.send(bytes::Bytes::from(line.clone())).await.unwrap();
+    }
+    assert_eq!(sink.finish().await.unwrap(), 5_000);
+    let stream = client.copy_out("COPY bulk TO STDOUT").await.unwrap();
+    pin_mut!(stream);
+    let mut total = 0;
+    while let Some(piece) = stream.next().await {
+        total += piece.unwrap().len();
+    }
+    assert_eq!(total, line.len() * 5_000);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn values_larger_than_every_buffer_stream_through() {
+    let lab = everything().await;
+    let client = lab.client().await;
+    let big = "y".repeat(24 * 1024 * 1024);
+    let row = client.query_one("SELECT length($1::text), md5($1::text), $1::text", &[&big]).await.unwrap();
+    assert_eq!(row.get::<_, i32>(0), i32::try_from(big.len()).unwrap());
+    assert_eq!(row.get::<_, String>(2), big);
+    let decisions = lab.decisions();
+    assert!(decisions.last().unwrap().binds.is_some());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn equal_binds_have_equal_fingerprints_whatever_their_size() {
+    let lab = everything().await;
+    let client = lab.client().await;
+    for text in
+        ["a".repeat(100), "b".repeat(100), "a".repeat(100), "c".repeat(3_000_000), "c".repeat(3_000_000)]
+    {
+        client.query("SELECT length($1::text)", &[&text]).await.unwrap();
+    }
+    let binds: Vec<String> = lab.decisions().into_iter().filter_map(|d| d.binds).collect();
+    assert_eq!(binds.len(), 5, "{binds:?}");
+    assert_eq!(binds[0], binds[2]);
+    assert_ne!(binds[0], binds[1]);
+    assert_eq!(binds[3], binds[4]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_request_reaches_its_own_session() {
+    let lab = everything().await;
+    let (one, other) = (lab.client().await, lab.client().await);
+    let token = one.cancel_token();
+    let running = tokio::spawn(async move { one.batch_execute("SELECT pg_sleep(60)").await });
+    // Seen running by the other session, so that the cancel has something to cancel.
+    loop {
+        let row = other.query_one("SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(60)%' AND state = 'active' AND pid <> pg_backend_pid()", &[]).await.unwrap();
+        if row.get::<_, i64>(0) > 0 {
+            break;
+        }
+    }
+    token.cancel_query(tokio_postgres::NoTls).await.unwrap();
+    let error = running.await.unwrap().unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "57014");
+    other.batch_execute("SELECT 1").await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn notifications_arrive_between_statements() {
+    let lab = everything().await;
+    let output = lab.psql().run(&["-c", "LISTEN news", "-c", "NOTIFY news, 'hello'", "-c", "SELECT 1"]).await;
+    assert!(output.ok().contains("hello"), "{output:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_in_every_transaction_state_leaves_client_and_server_in_one() {
+    let lab = Lab::start("[read:*, write:public.orders]", "").await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    assert_eq!(raw.send(1).await, ["R", "Z:I"]);
+    // No transaction: answered here, the session goes on.
+    assert_eq!(raw.query("DROP TABLE orders").send(1).await, ["E:42501", "Z:I"]);
+    // Inside a transaction: failed on both sides.
+    assert_eq!(raw.query("BEGIN").send(1).await, ["C:BEGIN", "Z:T"]);
+    assert_eq!(
+        raw.query("UPDATE orders SET note = 'lost' WHERE id = 1").send(1).await,
+        ["C:UPDATE 1", "Z:T"]
+    );
+    assert_eq!(raw.query("DROP TABLE orders").send(1).await, ["E:42501", "Z:E"]);
+    assert_eq!(raw.query("SELECT 1").send(1).await, ["E:25P02", "Z:E"]);
+    assert_eq!(raw.query("DROP TABLE orders").send(1).await, ["E:42501", "Z:E"]);
+    assert_eq!(raw.query("COMMIT").send(1).await, ["C:ROLLBACK", "Z:I"]);
+    assert_eq!(
+        raw.query("SELECT note FROM orders WHERE id = 1").send(1).await,
+        ["T", "D:note 1", "C:SELECT 1", "Z:I"]
+    );
+    // Several statements in one string: none runs.
+    let said = raw.query("UPDATE orders SET note = 'lost' WHERE id = 1; DROP TABLE orders").send(1).await;
+    assert_eq!(said, ["E:42501", "Z:I"]);
+    // Extended protocol, alone.
+    assert_eq!(raw.run("DROP TABLE orders").sync().send(1).await, ["E:42501", "Z:I"]);
+    // Extended protocol, after a write in the same implicit transaction: the write is lost too.
+    let said = raw
+        .run("UPDATE orders SET note = 'lost' WHERE id = 1")
+        .run("DROP TABLE orders")
+        .run("SELECT 1")
+        .sync()
+        .send(1)
+        .await;
+    assert_eq!(said, ["1", "2", "C:UPDATE 1", "E:42501", "Z:I"]);
+    assert_eq!(
+        raw.query("SELECT note FROM orders WHERE id = 1").send(1).await,
+        ["T", "D:note 1", "C:SELECT 1", "Z:I"]
+    );
+    // Pipelined: what comes before and after in other sync groups is not touched.
+    let said =
+        raw.run("SELECT 1").sync().run("DROP TABLE orders").sync().run("SELECT 2").sync().send(3).await;
+    assert_eq!(
+        said,
+        ["1", "2", "D:1", "C:SELECT 1", "Z:I", "E:42501", "Z:I", "1", "2", "D:2", "C:SELECT 1", "Z:I"]
+    );
+    assert!(!lab.server.saw("DROP TABLE"), "{}", lab.server.log());
+    let denied: Vec<_> = lab.decisions().into_iter().filter(|d| d.decision == Verdict::Deny).collect();
+    assert_eq!(denied.len(), 7, "{denied:?}");
+    assert!(denied.iter().all(|d| d.text.contains("DROP TABLE orders")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refusal_after_an_error_of_the_server_is_not_mixed_up_with_it() {
+    let lab = Lab::start("read:*", "").await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    raw.send(1).await;
+    let said = raw.run("SELECT 1/0").run("DROP TABLE orders").sync().run("SELECT 3").sync().send(2).await;
+    // The server folds the constant, and fails, at Bind.
+    assert_eq!(said, ["1", "E:22012", "Z:I", "1", "2", "D:3", "C:SELECT 1", "Z:I"]);
+    // A portal that does not exist is the client's own mistake.
+    assert_eq!(raw.execute("nothing").sync().send(1).await, ["E:34000", "Z:I"]);
+    assert_eq!(raw.bind("", "nothing", &[]).sync().send(1).await, ["E:26000", "Z:I"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_prepared_twice_keeps_its_first_meaning_in_the_record() {
+    let lab = everything().await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    raw.send(1).await;
+    raw.parse("s", "SELECT 'first'").sync().send(1).await;
+    // The server refuses the second; what Bind runs, and what is recorded, is the first.
+    assert_eq!(raw.parse("s", "SELECT 'second'").sync().send(1).await, ["E:42P05", "Z:I"]);
+    let said = raw.bind("", "s", &[]).execute("").sync().send(1).await;
+    assert_eq!(said, ["2", "D:first", "C:SELECT 1", "Z:I"]);
+    assert_eq!(&*lab.decisions().last().unwrap().text, "SELECT 'first'");
+    // The same, pipelined: the meaning is settled by the answers before it is recorded.
+    let said = raw.parse("s", "SELECT 'third'").sync().bind("", "s", &[]).execute("").sync().send(2).await;
+    assert_eq!(said, ["E:42P05", "Z:I", "2", "D:first", "C:SELECT 1", "Z:I"]);
+    assert_eq!(&*lab.decisions().last().unwrap().text, "SELECT 'first'");
+    // A name counts by its first 63 bytes, as in the server.
+    let (long, longer) = ("n".repeat(63), "n".repeat(64));
+    raw.parse(&long, "SELECT 'long'").sync().send(1).await;
+    assert_eq!(raw.parse(&longer, "SELECT 'longer'").sync().send(1).await, ["E:42P05", "Z:I"]);
+    raw.bind("", &longer, &[]).execute("").sync().send(1).await;
+    assert_eq!(&*lab.decisions().last().unwrap().text, "SELECT 'long'");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_query_within_an_unsynced_sequence_ends_the_session_with_a_reason() {
+    let lab = everything().await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    raw.send(1).await;
+    let said = raw.parse("", "SELECT 1").query("SELECT 2").send(1).await;
+    assert_eq!(said.last().map(String::as_str), Some("closed"));
+    assert!(said.contains(&"E:08P01".to_owned()) || said.contains(&"E:57P01".to_owned()), "{said:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_client_sent_before_it_left_still_runs() {
+    let lab = everything().await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    raw.send(1).await;
+    raw.query("UPDATE orders SET note = 'left' WHERE id = 2");
+    portcullis_postgres::codec::frontend::empty(&mut raw.out, b'X');
+    raw.send(9).await;
+    let client = lab.client().await;
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
+    loop {
+        let row = client.query_one("SELECT note FROM orders WHERE id = 2", &[]).await.unwrap();
+        if row.get::<_, String>(0) == "left" {
+            break;
+        }
+        assert!(tokio::time::Instant::now() < deadline, "the update never ran");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_upstream_password_and_the_token_are_nowhere_to_be_seen() {
+    let lab = Lab::start("read:*", "").await;
+    let output = lab.psql().query("SELECT 1").await;
+    let journal = lab.decisions().iter().map(|d| format!("{d:?}")).collect::<String>();
+    for text in [&output.stdout, &output.stderr, &journal] {
+        assert!(!text.contains("app-secret") && !text.contains("eyJ"), "{text}");
+    }
 }

@@ -36,26 +36,40 @@ impl tokio::io::AsyncRead for TlsStream {
 }
 
 impl tokio::io::AsyncWrite for TlsStream {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>, buf: &[u8]) -> std::task::Poll<io::Result<usize>> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+        buf: &[u8],
+    ) -> std::task::Poll<io::Result<usize>> {
         Pin::new(&mut self.0).poll_write(cx, buf)
     }
 
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<io::Result<()>> {
+    fn poll_flush(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_flush(cx)
     }
 
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<io::Result<()>> {
+    fn poll_shutdown(
+        mut self: Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<io::Result<()>> {
         Pin::new(&mut self.0).poll_shutdown(cx)
     }
 }
 
 /// A server that takes the client to its credentials and lets `decide` answer.
-fn gateway<F>(server: DuplexStream, decide: impl FnOnce(Credentials, Waiting) -> F + Send + 'static) -> JoinHandle<F::Output>
+fn gateway<F>(
+    server: DuplexStream,
+    decide: impl FnOnce(Credentials, Waiting) -> F + Send + 'static,
+) -> JoinHandle<F::Output>
 where
     F: Future<Output: Send> + Send + 'static,
 {
     tokio::spawn(async move {
-        let negotiation = Accepted::new(Transport::duplex(server)).negotiate(&server_tls(), Plaintext::Refused).await;
+        let negotiation =
+            Accepted::new(Transport::duplex(server)).negotiate(&server_tls(), Plaintext::Refused).await;
         let Ok(Negotiation::Session(negotiated)) = negotiation else { panic!("{negotiation:?}") };
         let asked = negotiated.credentials(&Method::Password, 64 * 1024).await;
         let Ok(Asked::Presented(credentials, waiting)) = asked else { panic!("{asked:?}") };

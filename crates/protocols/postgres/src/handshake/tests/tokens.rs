@@ -41,8 +41,7 @@ fn initial(mechanism: &[u8], response: Option<&[u8]>) -> BytesMut {
     out
 }
 
-const GREETING: Greeting<'static> =
-    Greeting { parameters: &[], process: 7, key: b"four", notices: b"" };
+const GREETING: Greeting<'static> = Greeting { parameters: &[], process: 7, key: b"four", notices: b"" };
 
 #[tokio::test]
 async fn a_token_of_exactly_the_limit_passes_and_one_byte_more_does_not() {
@@ -107,7 +106,8 @@ async fn credentials_are_what_was_sent_and_accept_sends_one_greeting() {
     assert_eq!((credentials.version, credentials.token.expose().as_str()), (ProtocolVersion::V3_0, "a.b.c"));
     assert!(!format!("{credentials:?}").contains("a.b.c"));
     let parameters = [(b"server_version".to_vec(), b"15.1".to_vec())];
-    let (transport, reported) = waiting.accept(&Greeting { parameters: &parameters, ..GREETING }).await.unwrap();
+    let (transport, reported) =
+        waiting.accept(&Greeting { parameters: &parameters, ..GREETING }).await.unwrap();
     assert!(reported.is_delivered());
     drop(transport);
     let mut bytes = Vec::new();
@@ -176,9 +176,10 @@ async fn discovery_is_answered_and_is_no_failed_login() {
 
 #[tokio::test]
 async fn a_refused_bearer_token_is_answered_with_the_challenge_and_a_refused_principal_is_not() {
-    for (answer, challenged, code) in
-        [(Answer::NotAuthenticated { message: "expired".into() }, true, "28P01"), (Answer::NoAccess, false, "28000")]
-    {
+    for (answer, challenged, code) in [
+        (Answer::NotAuthenticated { message: "expired".into() }, true, "28P01"),
+        (Answer::NoAccess, false, "28000"),
+    ] {
         let (mut client, server) = asked_for_bearer().await;
         client.write_all(&initial(b"OAUTHBEARER", Some(b"n,,\x01auth=Bearer x\x01\x01"))).await.unwrap();
         let (_, waiting) = presented(server).await;
@@ -210,7 +211,12 @@ async fn malformed_bearer_messages_are_refused() {
         assert_eq!(fatal(&mut client).await.0, "08P01", "{}", response.escape_ascii());
         assert!(matches!(server.await.unwrap(), Err(Failed { error: Error::Sasl(_), .. })));
     }
-    for response in [&b"n,,\x01auth=Basic x\x01\x01"[..], b"n,,\x01auth=Bearer\x01\x01", b"n,,\x01auth=Bearer a b\x01\x01", b"n,,\x01auth=Bearer ==\x01\x01"] {
+    for response in [
+        &b"n,,\x01auth=Basic x\x01\x01"[..],
+        b"n,,\x01auth=Bearer\x01\x01",
+        b"n,,\x01auth=Bearer a b\x01\x01",
+        b"n,,\x01auth=Bearer ==\x01\x01",
+    ] {
         let (mut client, server) = asked_for_bearer().await;
         client.write_all(&initial(b"OAUTHBEARER", Some(response))).await.unwrap();
         reads_the_challenge(&mut client).await;

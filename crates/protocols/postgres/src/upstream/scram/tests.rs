@@ -3,7 +3,8 @@
 use super::*;
 
 const NONCE: &str = "rOprNGfwEbeRWgbNEkqO";
-const SERVER_FIRST: &[u8] = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
+const SERVER_FIRST: &[u8] =
+    b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096";
 
 fn scram() -> Scram {
     Scram::with_nonce(Binding::Impossible, NONCE.to_owned()).0
