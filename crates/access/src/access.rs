@@ -425,7 +425,7 @@ impl Access {
             }
         }
         match (grants.is_empty(), asleep, not_now) {
-            (false, _, _) => Found::Active { grants, window },
+            (false, _, _) => Found::Active { grants, window: window.map(Box::new) },
             (true, Some(grant), _) => Found::Asleep(grant),
             (true, None, Some(grant)) => Found::NotNow(grant),
             (true, None, None) => Found::Nothing,
@@ -435,7 +435,7 @@ impl Access {
 
 /// What the grants of a principal amount to, now.
 enum Found {
-    Active { grants: Vec<Arc<Grant>>, window: Option<Window> },
+    Active { grants: Vec<Arc<Grant>>, window: Option<Box<Window>> },
     Asleep(Arc<Grant>),
     NotNow(Arc<Grant>),
     Nothing,

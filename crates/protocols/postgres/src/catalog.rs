@@ -33,10 +33,13 @@ pub const SOFT_AGE: Duration = Duration::from_secs(30);
 /// Reading a catalog takes no longer than this.
 const LOAD_LIMIT: Duration = Duration::from_secs(20);
 
+/// One database: the connection and the name, where that is not the server's default.
+type Database = (ConnectionName, Option<String>);
+
 /// The catalogs of every database sessions go to.
 #[derive(Default)]
 pub struct Catalogs {
-    databases: Mutex<HashMap<(ConnectionName, Option<String>), Arc<DatabaseCatalog>>>,
+    databases: Mutex<HashMap<Database, Arc<DatabaseCatalog>>>,
 }
 
 impl std::fmt::Debug for Catalogs {

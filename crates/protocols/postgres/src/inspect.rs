@@ -549,10 +549,6 @@ impl Inspector {
     }
 
     /// Text bytes -> analysis, or the refusal.
-    #[expect(
-        clippy::type_complexity,
-        reason = "the inner result is the judgement, the outer one whether it could be made now"
-    )]
     fn judge_text(&mut self, text: &[u8]) -> Result<Result<Prepared, Box<refuse::Refused>>, Stop> {
         if text.len() > self.limits.statement && !self.judge.rules().is_pass_through() {
             return Ok(Err(Box::new(self.judge.too_long(text, self.limits.statement, &self.session))));
@@ -568,8 +564,7 @@ impl Inspector {
             judge::Analysed::Done(analysis) => Ok(Ok(analysis)),
             judge::Analysed::Long(text) => Err(Stop::Blocked(Blocked::Analysis(text))),
             judge::Analysed::Failed(error) => {
-                let refused = self.judge.not_analysed(text, &error, &self.session);
-                Ok(refused.map_err(Box::new))
+                Ok(self.judge.not_analysed(text, &error, &self.session))
             }
         }
     }

@@ -260,16 +260,14 @@ impl Judge {
         text: &str,
         error: &AnalysisError,
         session: &GateSession,
-    ) -> Result<Prepared, Refused> {
+    ) -> Result<Prepared, Box<Refused>> {
         if self.rules.is_pass_through() {
             return Ok(Arc::new(Analysis::opaque(text, &error.to_string())));
         }
         let operation = opaque_operation(text, error.to_string());
         let judged = session.refused(&self.rules, &operation, "unparseable", error.to_string());
-        Err(match error {
-            AnalysisError::Syntax { .. } => Refused::failed(judged, "42601", error.to_string()),
-            _ => Refused::failed(judged, "54001", error.to_string()),
-        })
+        let sqlstate = if matches!(error, AnalysisError::Syntax { .. }) { "42601" } else { "54001" };
+        Err(Box::new(Refused::failed(judged, sqlstate, error.to_string())))
     }
 
     /// A statement longer than anything that is analysed, of which only the start was seen.

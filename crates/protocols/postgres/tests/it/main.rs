@@ -1,5 +1,13 @@
 //! The protocol end to end: real clients on one side, a real server on the other, every part of the pipeline between them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    missing_docs,
+    reason = "the helpers of tests are tests"
+)]
+
 mod lab;
 mod relay;
 mod wire;
