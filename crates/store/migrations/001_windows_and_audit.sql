@@ -70,17 +70,16 @@ CREATE INDEX sessions_by_connection ON sessions (connection);
 CREATE INDEX sessions_live ON sessions (id) WHERE ended_at IS NULL;
 
 -- What repeats from event to event: the text, and as JSON everything of a decision but when, which session, number and
--- binds. A statement run a million times is here once. `hash` finds candidates; `text` and `detail` decide.
+-- binds. A statement run a million times is here once, or a few times: the indexer looks for it in its memory only.
+-- An index to look it up by would be written at random places, which measured more than all the rest together.
 CREATE TABLE shapes (
     id        INTEGER PRIMARY KEY,
-    hash      INTEGER NOT NULL,
     text      TEXT NOT NULL,
     reason    TEXT NOT NULL,
     rule_kind TEXT,
     rule_name TEXT,
     detail    TEXT NOT NULL
 ) STRICT;
-CREATE INDEX shapes_by_hash ON shapes (hash);
 CREATE INDEX shapes_by_rule_name ON shapes (rule_name);
 CREATE INDEX shapes_by_rule_kind ON shapes (rule_kind);
 

@@ -1,11 +1,6 @@
 //! One journal entry into rows: sessions, principals, shapes and events.
 
-use std::{
-    borrow::Cow,
-    collections::HashMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    sync::Arc,
-};
+use std::{borrow::Cow, collections::HashMap, hash::Hash, sync::Arc};
 
 use portcullis_audit::Entry;
 use portcullis_core::{
@@ -352,15 +347,7 @@ impl<'a> Indexer<'a> {
         if let Some(id) = self.known.shapes.get(&shape) {
             return Ok(*id);
         }
-        let found = self
-            .transaction
-            .prepare_cached("SELECT id FROM shapes WHERE hash = ?1 AND text = ?2 AND detail = ?3")?
-            .query_row(params![shape.candidate_hash(), shape.text, shape.detail], |row| row.get(0))
-            .optional()?;
-        let id = match found {
-            Some(id) => id,
-            None => self.insert_shape(&shape)?,
-        };
+        let id = self.insert_shape(&shape)?;
         remember(&mut self.known.shapes, shape, id);
         Ok(id)
     }
@@ -369,19 +356,10 @@ impl<'a> Indexer<'a> {
         let (kind, name) = shape.rule.as_ref().map(|(kind, name)| (kind, name)).unzip();
         self.transaction
             .prepare_cached(
-                "INSERT INTO shapes (hash, text, reason, rule_kind, rule_name, detail) VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+                "INSERT INTO shapes (text, reason, rule_kind, rule_name, detail) VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
-            .execute(params![shape.candidate_hash(), shape.text, shape.reason, kind, name, shape.detail])?;
+            .execute(params![shape.text, shape.reason, kind, name, shape.detail])?;
         Ok(self.transaction.last_insert_rowid())
-    }
-}
-
-impl Shape {
-    /// Finds candidates only. May differ between versions of the program: then a shape is stored twice, which is harmless.
-    fn candidate_hash(&self) -> i64 {
-        let mut hasher = DefaultHasher::new();
-        (&self.text, &self.detail).hash(&mut hasher);
-        hasher.finish().cast_signed()
     }
 }
 
