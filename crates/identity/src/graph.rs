@@ -39,6 +39,8 @@ pub(crate) enum Finding {
     /// There, enabled, and in these groups, nested ones included.
     Good {
         groups: Vec<String>,
+        /// What the directory calls it: an application's token holds no name.
+        name: Option<String>,
     },
     Disabled,
     Deleted,
@@ -162,9 +164,9 @@ impl Graph {
 
     async fn ask(&self, subject: &Subject, token: &Secret<String>) -> Result<Finding, Failure> {
         let (object, fields) = if subject.person {
-            (format!("users/{}", subject.object_id), "id,accountEnabled")
+            (format!("users/{}", subject.object_id), "id,displayName,accountEnabled")
         } else {
-            let fields = "id,appId,accountEnabled,servicePrincipalType,disabledByMicrosoftStatus";
+            let fields = "id,appId,displayName,accountEnabled,servicePrincipalType,disabledByMicrosoftStatus";
             (format!("servicePrincipals/{}", subject.object_id), fields)
         };
         // The three are independent; asking at once keeps opening a session at one round trip.
@@ -173,7 +175,7 @@ impl Graph {
             self.groups(&object, token),
             async {
                 match &subject.actor {
-                    None => Ok(Account::Enabled),
+                    None => Ok(Account::Enabled(None)),
                     Some(app) => {
                         let path = format!(
                             "servicePrincipals(appId='{app}')?$select=id,appId,accountEnabled,disabledByMicrosoftStatus"
@@ -192,7 +194,7 @@ impl Graph {
             _ => {}
         }
         match (account?, actor?, groups?) {
-            (Account::Enabled, Account::Enabled, Some(groups)) => Ok(Finding::Good { groups }),
+            (Account::Enabled(name), Account::Enabled(_), Some(groups)) => Ok(Finding::Good { groups, name }),
             _ => Ok(Finding::Deleted),
         }
     }
@@ -209,7 +211,10 @@ impl Graph {
             Some(status) => status != "NotDisabled",
         };
         match object.get("accountEnabled") {
-            Some(Value::Bool(true)) if !by_microsoft => Ok(Account::Enabled),
+            Some(Value::Bool(true)) if !by_microsoft => {
+                let name = object.get("displayName").and_then(Value::as_str).filter(|name| !name.is_empty());
+                Ok(Account::Enabled(name.map(|name| name.chars().take(MAX_NAME).collect())))
+            }
             Some(Value::Bool(_)) => Ok(Account::Disabled),
             _ => Err(Failure::Other("graph does not say whether the account is enabled".to_owned())),
         }
@@ -373,8 +378,11 @@ impl Graph {
     }
 }
 
+/// The longest name kept, in characters: Entra's own limit for a display name.
+const MAX_NAME: usize = 256;
+
 enum Account {
-    Enabled,
+    Enabled(Option<String>),
     Disabled,
     Gone,
 }

@@ -155,8 +155,11 @@ impl Identity {
             Some(remembered) => remembered,
             None => self.verify(tools, &providers, token, digest).await?,
         };
-        let (groups, source) = self.groups(&provider, &entry).await?;
+        let (groups, source, name) = self.groups(&provider, &entry).await?;
         let mut principal = entry.verified.principal.clone();
+        if let Some(name) = name {
+            principal.name = name;
+        }
         principal.groups = provider.names.name(groups);
         Ok(Authenticated::new(Arc::new(principal), source, self.clock.now()))
     }
@@ -207,7 +210,7 @@ impl Identity {
 
     /// The ids of the groups: the directory's, where one is asked, since a token's are as old as the token (for managed identities up to a
     /// day); else the token's.
-    async fn groups(&self, provider: &Provider, entry: &Entry) -> Result<(Vec<String>, GroupSource), Error> {
+    async fn groups(&self, provider: &Provider, entry: &Entry) -> Result<Belonging, Error> {
         let unavailable =
             |detail: String| Error::DirectoryUnavailable { provider: provider.config.name.clone(), detail };
         if let Some(liveness) = &provider.liveness {
@@ -215,7 +218,7 @@ impl Identity {
                 .ok_or_else(|| unavailable("the ids are not the directory's".to_owned()))?;
             return match liveness.at_connect(&subject).await {
                 Known::Fresh(finding) | Known::Silent { last: Some(finding), .. } => match finding {
-                    Finding::Good { groups } => Ok((groups, GroupSource::Directory)),
+                    Finding::Good { groups, name } => Ok((groups, GroupSource::Directory, name)),
                     Finding::Disabled => Err(Error::Disabled),
                     Finding::Deleted => Err(Error::Deleted),
                 },
@@ -223,8 +226,8 @@ impl Identity {
             };
         }
         match &entry.verified.groups {
-            GroupClaim::Stated(ids) => Ok((ids.clone(), GroupSource::Token)),
-            GroupClaim::Absent => Ok((Vec::new(), GroupSource::NotStated)),
+            GroupClaim::Stated(ids) => Ok((ids.clone(), GroupSource::Token, None)),
+            GroupClaim::Absent => Ok((Vec::new(), GroupSource::NotStated, None)),
             GroupClaim::Overage => Err(Error::GroupsOverage { provider: provider.config.name.clone() }),
         }
     }
@@ -260,18 +263,19 @@ impl Identity {
         if person && !provider.config.allow_users {
             return revoked("its identity provider no longer accepts people");
         }
-        let good = |ids: Vec<String>| {
+        let good = |ids: Vec<String>, name: Option<String>| {
             let groups = provider.names.name(ids);
-            Standing::Good(Arc::new(Principal { groups, ..principal.clone() }))
+            let name = name.unwrap_or_else(|| principal.name.clone());
+            Standing::Good(Arc::new(Principal { groups, name, ..principal.clone() }))
         };
         let Some(liveness) = &provider.liveness else {
-            return good(principal.groups.iter().map(|group| group.id.clone()).collect());
+            return good(principal.groups.iter().map(|group| group.id.clone()).collect(), None);
         };
         let Some(subject) = Subject::of(principal) else {
             return revoked("its ids are not the directory's");
         };
         match liveness.at_poll(&subject).await {
-            Known::Fresh(Finding::Good { groups }) => good(groups),
+            Known::Fresh(Finding::Good { groups, name }) => good(groups, name),
             Known::Fresh(Finding::Disabled) => revoked("the identity is disabled in the directory"),
             Known::Fresh(Finding::Deleted) => revoked("the identity does not exist in the directory"),
             Known::Silent { last: Some(Finding::Disabled | Finding::Deleted), .. } => {
@@ -314,6 +318,9 @@ impl Identity {
         Some(OauthChallenge { openid_configuration: provider.discovery.clone(), scope })
     }
 }
+
+/// The ids of an identity's groups, who said so, and what the directory calls it.
+type Belonging = (Vec<String>, GroupSource, Option<String>);
 
 /// Whether two configurations differ only in where they stand in the documents.
 fn verifies_alike(one: &ProviderConfig, other: &ProviderConfig) -> bool {

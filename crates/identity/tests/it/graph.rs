@@ -136,7 +136,7 @@ async fn groups_come_from_the_directory_whatever_the_token_says() {
     );
     assert!(token.body.contains("scope=https%3A%2F%2Fgraph.microsoft.com%2F.default"), "{}", token.body);
     let object = format!(
-        "/v1.0/servicePrincipals/{AGENT}?$select=id,appId,accountEnabled,servicePrincipalType,disabledByMicrosoftStatus"
+        "/v1.0/servicePrincipals/{AGENT}?$select=id,appId,displayName,accountEnabled,servicePrincipalType,disabledByMicrosoftStatus"
     );
     assert!(asked.iter().any(|asked| asked.path == object));
     assert_eq!(world.server.count("/token"), 1, "the gateway's own token is kept");
@@ -361,7 +361,7 @@ async fn an_agent_that_acts_for_a_person_is_asked_about_as_well() {
     let delegated = world.v2(json!({ "xms_par_app_azp": GATEWAY, "xms_act_fct": "11", "xms_sub_fct": "1", "idtyp": "user", "oid": PERSON,
         "sub": "pairwise", "scp": "x" }));
     let principal = world.accepts(&delegated).await;
-    assert_eq!(world.server.count(&format!("/v1.0/users/{PERSON}?$select=id,accountEnabled")), 1);
+    assert_eq!(world.server.count(&format!("/v1.0/users/{PERSON}?$select=id,displayName,accountEnabled")), 1);
     assert_eq!(world.server.count(&format!("/v1.0/users/{PERSON}/getMemberGroups")), 1);
     assert_eq!(world.server.count(&format!("/v1.0/servicePrincipals(appId='{CLIENT}')")), 1);
     world.clock.advance(Duration::from_secs(10));
