@@ -26,7 +26,8 @@ pub enum Error {
     },
     /// A file holds what the journal did not write, where that is no torn end of the last segment.
     #[error(
-        "the journal is damaged: `{path}` at byte {offset}: {fault}; restore the file or move the journal folder away",
+        "the journal is damaged: `{path}` at byte {offset}: {fault}; restore the file, or move the journal \
+         folder and the store away together",
         path = path.display()
     )]
     Corrupt {
