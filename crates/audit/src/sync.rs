@@ -130,3 +130,60 @@ impl Drop for Ended<'_> {
         self.0.wake.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn place(sequence: u64) -> Position {
+        Position { sequence, segment: 1, offset: 96 + sequence }
+    }
+
+    fn outcomes(progress: &Progress, places: &[u64]) -> Vec<Option<bool>> {
+        places
+            .iter()
+            .map(|sequence| progress.outcome(place(*sequence)).map(|outcome| outcome.is_ok()))
+            .collect()
+    }
+
+    #[test]
+    fn what_was_lost_stays_lost_and_what_came_before_and_after_does_not() {
+        let mut progress = Progress::starting_at(place(0));
+        progress.advance(place(10));
+        progress.lose(place(20));
+        assert_eq!(outcomes(&progress, &[10, 11, 20, 21]), [Some(true), Some(false), Some(false), None]);
+        progress.advance(place(30));
+        assert_eq!(
+            outcomes(&progress, &[10, 11, 20, 21, 30]),
+            [Some(true), Some(false), Some(false), Some(true), Some(true)]
+        );
+    }
+
+    #[test]
+    fn a_late_report_of_an_older_place_takes_nothing_back() {
+        let mut progress = Progress::starting_at(place(0));
+        progress.advance(place(20));
+        progress.advance(place(10));
+        progress.lose(place(20));
+        assert_eq!(outcomes(&progress, &[10, 20]), [Some(true), Some(true)]);
+    }
+
+    #[test]
+    fn many_losses_are_remembered_in_bounded_memory_and_never_fewer() {
+        let mut progress = Progress::starting_at(place(0));
+        for round in 0..1_000 {
+            progress.advance(place(round * 10 + 5));
+            progress.lose(place(round * 10 + 10));
+        }
+        assert_eq!(progress.lost.len(), LOSSES);
+        assert!((0..1_000).all(|round| outcomes(&progress, &[round * 10 + 10]) == [Some(false)]));
+        assert_eq!(outcomes(&progress, &[9_995, 5]), [Some(true), Some(true)]);
+    }
+
+    #[test]
+    fn who_waits_is_told_when_the_thread_is_gone() {
+        let mut progress = Progress::starting_at(place(5));
+        progress.stop();
+        assert_eq!(outcomes(&progress, &[5, 6]), [Some(true), Some(false)]);
+    }
+}
