@@ -26,9 +26,6 @@ use crate::{
     sessions::{SessionHandle, Sessions},
 };
 
-/// Text kept per decision, in bytes; what is longer is cut and says so.
-pub const RECORDED_TEXT: usize = 64 * 1024;
-
 /// Everything a protocol needs, wired once by the binary.
 pub struct Gate {
     /// Verifies tokens.
@@ -137,6 +134,7 @@ impl Gate {
             noted: 0,
             number: 0,
             ended: false,
+            recorded_text: self.limits.audit_text,
             handle,
             permit: Arc::new(permit),
         }
@@ -211,6 +209,7 @@ pub struct GateSession {
     noted: usize,
     number: u64,
     ended: bool,
+    recorded_text: usize,
 }
 
 impl GateSession {
@@ -247,7 +246,7 @@ impl GateSession {
 
     fn judged(&self, rules: &SessionRules, operation: &Operation, decision: Decision) -> Judged {
         let verb = operation.resources.iter().map(|r| r.verb).max_by_key(|verb| strength(*verb)).unwrap_or(Verb::Read);
-        let (text, text_cut_from) = cut(&operation.text);
+        let (text, text_cut_from) = cut(&operation.text, self.recorded_text);
         let event = AuditEvent::Decision(DecisionEvent {
             at: self.clock.now(),
             session: self.session,
@@ -279,12 +278,17 @@ impl GateSession {
             event.number = self.number;
             event.binds = binds;
             if let Some(text) = text {
-                (event.text, event.text_cut_from) = cut(text);
+                (event.text, event.text_cut_from) = cut(text, self.recorded_text);
             }
         }
         self.batch.push(&judged.event).map_err(|error| NotRecorded(error.to_string()))?;
         self.noted += 1;
         Ok(())
+    }
+
+    /// How many bytes of a text are recorded.
+    pub fn recorded_text(&self) -> usize {
+        self.recorded_text
     }
 
     /// Whether decisions wait for [`GateSession::commit`].
@@ -354,11 +358,11 @@ const fn strength(verb: Verb) -> u8 {
     }
 }
 
-fn cut(text: &Arc<str>) -> (Arc<str>, Option<u64>) {
-    if text.len() <= RECORDED_TEXT {
+/// The text as it is recorded, and how long it was where it was cut.
+fn cut(text: &Arc<str>, most: usize) -> (Arc<str>, Option<u64>) {
+    if text.len() <= most {
         return (Arc::clone(text), None);
     }
-    let end = (0..=RECORDED_TEXT).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    let kept = text.get(..end).unwrap_or_default();
+    let kept = text.get(..text.floor_char_boundary(most)).unwrap_or_default();
     (Arc::from(kept), u64::try_from(text.len()).ok())
 }

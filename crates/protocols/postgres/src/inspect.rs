@@ -17,7 +17,7 @@ use portcullis_policy::SessionRules;
 use portcullis_proxy::{
     buffer::ReadBuffer,
     fingerprint::{Fingerprint, FingerprintKey},
-    gate::{GateSession, RECORDED_TEXT},
+    gate::GateSession,
 };
 use portcullis_sql::SessionEffect;
 
@@ -660,10 +660,10 @@ impl Inspector {
         out: &mut Outputs,
     ) -> Result<(), Stop> {
         let seen = buffer.len() - Header::LEN;
-        if seen < RECORDED_TEXT.min(header.body) {
+        if seen < self.session.recorded_text().min(header.body).min(self.limits.statement) {
             return Err(Stop::Blocked(Blocked::NeedInput));
         }
-        let start: Vec<u8> = buffer.bytes().iter().skip(Header::LEN).take(RECORDED_TEXT).copied().collect();
+        let start: Vec<u8> = buffer.bytes().iter().skip(Header::LEN).take(self.session.recorded_text()).copied().collect();
         let unit = if header.tag == tag::QUERY { Unit::Query } else { Unit::Extended };
         if unit == Unit::Query {
             self.own_point_is_possible()?;

@@ -65,10 +65,11 @@ impl Postgres {
         let (transport, source, deadline, _slot) = accepted.into_parts();
         let started_at = self.gate.clock.now();
         let session = SessionId::generate(started_at);
-        let opened = deadline.bound(self.open(transport, source, session, started_at, loopback)).await;
+        // On the heap, and gone with the login: its size must not stay in the task of every idle session.
+        let opened = deadline.bound(Box::pin(self.open(transport, source, session, started_at, loopback))).await;
         match opened {
             Ok(Some((inspector, down, up, around))) => {
-                let reason = session::run(inspector, down, up, around).await;
+                let reason = Box::pin(session::run(inspector, down, up, around)).await;
                 tracing::info!(%session, %reason, "session ended");
             }
             Ok(None) => {}
