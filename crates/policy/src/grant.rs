@@ -134,13 +134,14 @@ pub(crate) fn is_guid(text: &str) -> bool {
             .all(|(at, b)| if matches!(at, 8 | 13 | 18 | 23) { b == b'-' } else { b.is_ascii_hexdigit() })
 }
 
+/// As documents may write it: `group:NAME`, `role:PROVIDER/NAME`.
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Group(group) => write!(f, "group:{}", group.name),
-            Self::Role(role) => write!(f, "role:{}", role.value),
-            Self::App(app) => write!(f, "app:{}", app.value),
-            Self::Id(id) => write!(f, "id:{}", id.value),
+            Self::Role(role) => write!(f, "role:{}/{}", role.provider, role.value),
+            Self::App(app) => write!(f, "app:{}/{}", app.provider, app.value),
+            Self::Id(id) => write!(f, "id:{}/{}", id.provider, id.value),
         }
     }
 }

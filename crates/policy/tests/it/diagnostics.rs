@@ -99,3 +99,27 @@ fn colour_is_only_there_when_asked_for() {
     assert!(report.render(true).contains('\u{1b}'));
     assert!(!report.render(false).contains('\u{1b}'));
 }
+
+#[test]
+fn the_version_is_that_of_the_texts_and_not_of_their_places() {
+    let version = |path: &str, text: &str| {
+        let (policy, _) = check(&[SourceFile { path: path.into(), text: text.to_owned() }]);
+        policy.unwrap().version().to_string()
+    };
+    assert_eq!(version("a.yaml", "grants: []\n"), version("b/c.yaml", "grants: []\n"));
+    assert_ne!(version("a.yaml", "grants: []\n"), version("a.yaml", "grants: [] \n"));
+    assert_eq!(version("a.yaml", "").len(), 16);
+}
+
+#[test]
+fn a_grants_made_id_stays_when_other_lines_change() {
+    let id = |before: &str, terms: &str| {
+        let text = format!(
+            "{before}identity: [{{name: o, kind: oidc, issuer: 'https://i.example', audience: a}}]\nconnections: {{c: {{protocol: postgres, address: 'h:1', database: d}}}}\ngrants: [{{connection: c, to: ['role:r', 'role:s'], when: requested, lifetime: 5m, scope: 'read:*'{terms}}}]\n"
+        );
+        let (policy, report) = check(&[SourceFile { path: "p.yaml".into(), text }]);
+        policy.unwrap_or_else(|| panic!("{}", report.render(false))).grants()[0].id.clone()
+    };
+    assert_eq!(id("", ""), id("# a comment\n\n", ", max_per_day: 3, condition: 'true'"));
+    assert!(id("", "").0.starts_with("c#"));
+}

@@ -62,6 +62,11 @@ fn every_scenario_decides_as_it_says() {
             }
         }
         write_reach(&policy, &mut golden);
+        // the shape programs read: fields are added, never renamed
+        let outcomes = run_tests(&policy, &operations);
+        writeln!(golden, "\n{}", serde_json::to_string_pretty(&outcomes.last()).unwrap()).unwrap();
+        let who = policy.tests()[0].identity.principal(&policy);
+        writeln!(golden, "{}", serde_json::to_string_pretty(&reach(&policy, &who).first()).unwrap()).unwrap();
         assert!(failed.is_empty(), "{name}:\n{}", failed.join("\n"));
         compare(&path.with_extension("txt"), &golden.replace(&**policy.version(), "VERSION"));
     }
