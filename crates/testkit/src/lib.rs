@@ -6,7 +6,7 @@
 //!
 //! **Does not** belong in the product: only `dev-dependencies` may name this crate. It assumes loopback and trusts its caller.
 //!
-//! **How to read it**: [`clock`], [`postgres`], [`certificates`], [`process`].
+//! **How to read it**: [`clock`], [`postgres`], [`certificates`], [`process`], then [`gateway`], which puts them together.
 //!
 //! **References.** PostgreSQL manual, "Server Setup and Operation"; `setpriv(1)` for how children are tied to us.
 #![allow(
@@ -19,6 +19,7 @@
 pub mod certificates;
 pub mod clock;
 pub mod drivers;
+pub mod gateway;
 pub mod postgres;
 pub mod process;
 pub mod psql;
@@ -27,6 +28,7 @@ pub mod scratch;
 
 pub use certificates::{CertificateFiles, ServerCertificate, TestCa};
 pub use clock::ManualClock;
+pub use gateway::{Gateway, GatewayOptions};
 pub use postgres::{PgAuth, PgOptions, PgServer};
 pub use process::{Process, ProcessOptions};
 pub use psql::{Psql, PsqlOutput};
