@@ -1,4 +1,18 @@
 //! Names as the catalog spells them and as resources spell them.
+//!
+//! | resource | what |
+//! |---|---|
+//! | `schema.name` | a relation, function, operator, type or anything else that stands in a schema |
+//! | `pg_temp.name` | a relation of the session's own |
+//! | `?.name` | a name without a schema where the search path is not known or holds no usable schema |
+//! | `server/<kind>/<name>` | what stands in no schema: `role`, `database`, `schema`, `extension`, `tablespace`, `language`, `publication`, `subscription`, `foreign-server`, `foreign-data-wrapper`, `user-mapping`, `event-trigger`, `access-method`, `library` (`LOAD`), `system` (`ALTER SYSTEM`), `prepared-transaction`, `maintenance` |
+//! | `server/setting/<name>` | a setting that is not known to be harmless |
+//! | `server/cascade` | everything that depends on what is dropped, truncated or revoked with `CASCADE` |
+//! | `server/copy-program`, `server/copy-file` | `COPY` with a program or a file on the server |
+//! | `server/do` | the code of a `DO` block |
+//! | `server/maintenance`, `server/checkpoint`, `server/cast`, `server/default-privileges`, `server/large-object` | statements that name nothing that has a name |
+//! | `session/role`, `session/authorization` | `SET ROLE`, `SET SESSION AUTHORIZATION` |
+//! | `channel/<name>` | `LISTEN` (read), `NOTIFY` and `pg_notify` (write) |
 
 use std::fmt;
 

@@ -13,7 +13,8 @@ pub trait SessionState {
     fn prepared(&self, name: &str) -> Vec<Arc<Analysis>>;
     /// What the cursor or portal `name` can be reading.
     fn cursor(&self, name: &str) -> Vec<Arc<Analysis>>;
-    /// Whether this session may have a temporary relation of that name.
+    /// Whether this session may have a temporary relation of that name: then a statement that names it needs the pair on
+    /// `pg_temp.name` as well as what the name means without it. "May" stays true until it is certain to be gone.
     fn may_be_temporary(&self, _name: &str) -> bool {
         false
     }

@@ -1,4 +1,8 @@
 //! SELECT, INSERT, UPDATE, DELETE, MERGE: scopes, targets, columns, locks.
+//!
+//! What a statement needs of the relation it writes to: `write` for the change, whatever its conditions look at, and `read`
+//! too where `RETURNING` gives rows back. (PostgreSQL itself asks for SELECT on columns in conditions; that a number of rows
+//! tells something about them is the price of `write` without `read`.)
 
 use std::sync::Arc;
 
