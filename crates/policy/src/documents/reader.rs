@@ -166,6 +166,8 @@ impl Reader<'_> {
     pub(crate) fn text<'n>(&mut self, node: &'n Node, what: &str) -> Option<&'n str> {
         match &node.value {
             Value::Scalar { text, .. } if !node.is_null() && !text.trim().is_empty() => {
+                // a block scalar ends with a line end that nobody means
+                let text = text.trim_end_matches('\n');
                 if text.trim() != text || text.contains('\0') {
                     self.error(
                         &node.span,

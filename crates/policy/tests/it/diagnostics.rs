@@ -123,3 +123,20 @@ fn a_grants_made_id_stays_when_other_lines_change() {
     assert_eq!(id("", ""), id("# a comment\n\n", ", max_per_day: 3, condition: 'true'"));
     assert!(id("", "").0.starts_with("c#"));
 }
+
+#[test]
+fn byte_order_marks_line_ends_and_block_text_are_read_as_meant() {
+    let text = "\u{feff}identity: [{name: o, kind: oidc, issuer: 'https://i.example', audience: a}]\r\n# größe €\r\nconnections: {c: {protocol: postgres, address: 'h:1', database: d}}\r\ngrants:\r\n  - connection: c\r\n    to: role:r\r\n    when: always\r\n    scope: read:*\r\n    condition: |\r\n      client == 'psql' &&\r\n      now.hour() > 3\r\ntests:\r\n  - {name: \"ü\", tpyo: 1}\r\n";
+    let report = policy(text);
+    assert_eq!(
+        report.diagnostics()[0].message,
+        "`identity` is missing in a test",
+        "{}",
+        report.render(false)
+    );
+    let unknown = &report.diagnostics()[report.diagnostics().len() - 1];
+    assert_eq!((unknown.line, unknown.column, unknown.text.as_str()), (13, 17, "tpyo"));
+    let (_, report) =
+        check(&[SourceFile { path: "p".into(), text: text.split("tests:").next().unwrap().to_owned() }]);
+    assert_eq!(report.render(false), "");
+}
