@@ -452,7 +452,7 @@ fn what_real_servers_sent_decodes_to_the_last_byte() {
                 backend::tag::ROW_DESCRIPTION => drop(RowDescription::decode(frame.body).unwrap()),
                 backend::tag::DATA_ROW => drop(DataRow::decode(frame.body).unwrap()),
                 backend::tag::NOTIFICATION_RESPONSE => {
-                    drop(backend::Notification::decode(frame.body).unwrap())
+                    backend::Notification::decode(frame.body).unwrap();
                 }
                 backend::tag::FUNCTION_CALL_RESPONSE => drop(backend::function_result(frame.body).unwrap()),
                 backend::tag::ERROR_RESPONSE | backend::tag::NOTICE_RESPONSE => {

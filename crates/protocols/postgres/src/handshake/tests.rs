@@ -239,7 +239,7 @@ async fn startup_packets_that_cannot_be_are_refused_by_their_head() {
         (b"GET / HTTP/1.1\r\n", "08P01"),
         (b"\x00\x00\x00\x09\x00\x02\x00\x00\x00", "0A000"),
         (b"\x00\x00\x00\x09\x00\x03\x00\x00\x00", "28000"),
-        (b"\x00\x00\x00\x22\x00\x03\x00\x00user\0a\0replication\0true\0\0", "0A000"),
+        (b"\x00\x00\x00\x21\x00\x03\x00\x00user\0a\0replication\0true\0\0", "0A000"),
     ] {
         let (mut client, server) = negotiating(Plaintext::Allowed);
         client.write_all(head).await.unwrap();

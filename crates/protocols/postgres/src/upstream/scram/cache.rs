@@ -97,7 +97,7 @@ impl SaltedPasswords {
 
     /// How many are kept.
     #[cfg(test)]
-    pub(super) fn len(&self) -> usize {
+    pub(in crate::upstream) fn len(&self) -> usize {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner).by_input.len()
     }
 }
