@@ -18,7 +18,7 @@ use crate::{
     session_state::{SessionEffect, Transaction},
 };
 
-/// One analysed text. The text is the caller's own; what it means ([`Shape`]) may be shared with texts that differ from it
+/// One analysed text. The text is the caller's own; what it means may be shared with texts that differ from it
 /// in literals only.
 #[derive(Clone, Debug)]
 pub struct Analysis {
@@ -212,4 +212,7 @@ pub(crate) enum CallForm {
     Procedure,
     /// `x.f`, which is `f(x)` where `x` has no column `f`. Holds the relation `x` stands for, where that is known.
     Attribute(Option<Name>),
+    /// Syntax of a newer server that an older one reads as a call: `json_value(a, b)`. A call only where there is such a
+    /// function.
+    Spelling,
 }

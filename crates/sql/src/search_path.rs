@@ -43,7 +43,8 @@ pub(crate) fn split_names(text: &str, separator: char) -> Option<Vec<String>> {
         return Some(names);
     }
     loop {
-        let (name, after) = split_identifier(rest, separator)?;
+        let (mut name, after) = split_identifier(rest, separator)?;
+        truncate(&mut name);
         names.push(name);
         rest = after.trim_ascii_start();
         if rest.is_empty() {
@@ -51,6 +52,17 @@ pub(crate) fn split_names(text: &str, separator: char) -> Option<Vec<String>> {
         }
         rest = rest.strip_prefix(separator)?.trim_ascii_start();
     }
+}
+
+/// Cuts a name to what the server keeps of it (`truncate_identifier`, scansup.c): else a longer spelling of a schema would be
+/// another schema here and the same one there.
+fn truncate(name: &mut String) {
+    const NAMEDATALEN: usize = 64;
+    let mut end = name.len().min(NAMEDATALEN - 1);
+    while !name.is_char_boundary(end) {
+        end -= 1;
+    }
+    name.truncate(end);
 }
 
 /// `SplitIdentifierString` (`src/backend/utils/adt/varlena.c`): a bare word is folded to lower case, a quoted one is not.

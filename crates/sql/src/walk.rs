@@ -187,9 +187,35 @@ impl<'a> Walker<'a> {
             // What LIKE copies is looked at, not changed.
             "TableLikeClause" => return self.with_verb(Verb::Read, |walker| walker.fields(node, &[])),
             "CommonTableExpr" => self.refuse("a CTE stands where none is expected"),
-            _ => {}
+            _ => self.spelling(node),
         }
         self.fields(node, &[]);
+    }
+
+    /// What is SQL/JSON or MERGE syntax to this grammar is a call to PostgreSQL 15, of whatever function has the name.
+    fn spelling(&mut self, node: &Node) {
+        use pg_query::protobuf::JsonExprOp;
+        let does = |operation: JsonExprOp| node.int("op") == i64::from(operation as i32);
+        let names: &[&str] = match node.kind {
+            "JsonFuncExpr" if does(JsonExprOp::JsonExistsOp) => &["json_exists"],
+            "JsonFuncExpr" if does(JsonExprOp::JsonQueryOp) => &["json_query"],
+            "JsonFuncExpr" if does(JsonExprOp::JsonValueOp) => &["json_value"],
+            "JsonFuncExpr" => &["json_exists", "json_query", "json_value"],
+            "JsonParseExpr" => &["json"],
+            "JsonScalarExpr" => &["json_scalar"],
+            "JsonSerializeExpr" => &["json_serialize"],
+            "JsonObjectConstructor" => &["json_object"],
+            "JsonArrayConstructor" | "JsonArrayQueryConstructor" => &["json_array"],
+            "JsonObjectAgg" => &["json_objectagg"],
+            "JsonArrayAgg" => &["json_arrayagg"],
+            "JsonTable" => &["json_table"],
+            "MergeSupportFunc" => &["merge_action"],
+            _ => &[],
+        };
+        for name in names {
+            let (name, form, constants) = (Name::bare(*name), CallForm::Spelling, Vec::new());
+            self.use_function(FunctionUse { name, args: ArgumentCount::Any, form, constants });
+        }
     }
 
     // ---- relations -------------------------------------------------------------------------------------------------
@@ -238,6 +264,7 @@ impl<'a> Walker<'a> {
     }
 
     fn range_other(&mut self, node: &Node) {
+        self.spelling(node);
         let alias = alias_of(node);
         self.fields(node, &["alias"]);
         match alias {

@@ -51,7 +51,7 @@ impl Resolver<'_> {
                 }
             }
         }
-        let attribute = matches!(used.form, CallForm::Attribute(_));
+        let perhaps = matches!(used.form, CallForm::Attribute(_) | CallForm::Spelling);
         if found {
             if used.form == CallForm::Procedure {
                 self.opaque = true;
@@ -64,7 +64,7 @@ impl Resolver<'_> {
         let is_cast = used.args == ArgumentCount::Exactly(1)
             && (used.name.may_be_builtin() && functions::is_builtin_type(name)
                 || self.is_known_type(&used.name));
-        if attribute || is_cast {
+        if perhaps || is_cast {
             return;
         }
         self.unknown_call(&used.name);

@@ -121,6 +121,7 @@ fn functions(catalog: &mut CatalogSnapshot) {
         plain(30_012, "public", "twice", 1, V::Stable),
         plain(30_013, "public", "twice", 2, V::Volatile),
         plain(30_014, "public", "total", 1, V::Volatile),
+        plain(30_018, "public", "json_value", 2, V::Volatile),
         native(plain(30_016, "public", "crosstab", 1, V::Stable)),
         native(plain(30_017, "public", "unaccent", 1, V::Stable)),
         native(plain(30_015, "public", "dblink", 2, V::Volatile)),

@@ -104,6 +104,8 @@ fn the_search_path_is_read_as_the_server_reads_it() {
     assert_eq!(listed("\"$user\", public").as_deref(), Some("agent|public"));
     assert_eq!(listed("$user,PUBLIC , \"Odd\"\"x\"").as_deref(), Some("agent|public|Odd\"x"));
     assert_eq!(listed("").as_deref(), Some(""));
+    let long = "é".repeat(40);
+    assert_eq!(listed(&long), Some("é".repeat(31)), "the server keeps 63 bytes");
     for malformed in ["a,", ",a", "a b", "\"a", "a,,b", "a\"b\""] {
         assert_eq!(listed(malformed), None, "{malformed}");
     }
