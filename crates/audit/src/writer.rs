@@ -266,3 +266,41 @@ pub(crate) fn create_segment(
     let end = Position { sequence: header.first_sequence, segment: header.number, offset: HEADER_LEN as u64 };
     Ok((Segment::new(header.number, path, file), end))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        io,
+        sync::atomic::{AtomicBool, Ordering},
+    };
+
+    use super::*;
+
+    /// Fails its first sync, as a kernel that reports a lost write once.
+    #[derive(Default)]
+    struct ForgetfulDisk(AtomicBool);
+
+    impl SegmentFile for ForgetfulDisk {
+        fn write_at(&self, bytes: &[u8], _: u64) -> io::Result<usize> {
+            Ok(bytes.len())
+        }
+
+        fn truncate(&self, _: u64) -> io::Result<()> {
+            Ok(())
+        }
+
+        fn sync(&self) -> io::Result<()> {
+            match self.0.swap(true, Ordering::Relaxed) {
+                true => Ok(()),
+                false => Err(io::Error::from_raw_os_error(5)),
+            }
+        }
+    }
+
+    #[test]
+    fn a_segment_whose_sync_failed_once_is_never_called_synced() {
+        let segment = Segment::new(1, PathBuf::new(), Arc::new(ForgetfulDisk::default()));
+        assert!(segment.sync().is_err());
+        assert!(segment.sync().is_err());
+    }
+}

@@ -98,6 +98,22 @@ async fn a_failed_sync_is_told_to_who_waits_and_closes_the_segment() {
     assert_eq!(read(&journal), ["first", "unconfirmed", "second"]);
 }
 
+#[test]
+fn a_segment_whose_successor_could_not_be_made_takes_no_more() {
+    let dir = tempfile::tempdir().unwrap();
+    let faulty = Faulty::default();
+    let group_interval = std::time::Duration::from_secs(3600);
+    let settings = JournalConfig { segment_bytes: 1_500, group_interval, ..config(dir.path(), Sync::Fast) };
+    let (journal, _) = Journal::open_on(settings, TestClock::new(), Arc::new(faulty.clone())).unwrap();
+    append(&journal, "first").unwrap();
+    faulty.plan([Fault::None, Fault::Io]);
+    assert!(append(&journal, &"x".repeat(1_200)).is_err());
+    wait_until_healthy(&journal);
+    // It would fit into the first segment; the second may have existed for a moment.
+    assert_eq!(append(&journal, "second").unwrap().segment, 2);
+    assert_eq!(read(&journal), ["first", "second"]);
+}
+
 #[tokio::test]
 async fn strict_waiters_share_syncs_and_all_are_told() {
     let dir = tempfile::tempdir().unwrap();

@@ -106,3 +106,16 @@ async fn a_durable_reader_sees_what_grown_has_announced() {
         assert!(reader.next().is_none());
     }
 }
+
+#[test]
+fn a_durable_reader_does_not_see_what_is_not_synced() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = JournalConfig {
+        group_interval: std::time::Duration::from_secs(3600),
+        ..config(dir.path(), Sync::Fast)
+    };
+    let (journal, _) = Journal::open(settings, TestClock::new()).unwrap();
+    journal.append(None, &batch(&[decision(facts(1).session, 1, "a")])).unwrap();
+    assert_eq!(journal.reader(Position::START).count(), 1);
+    assert_eq!(journal.durable_reader(Position::START).count(), 0);
+}
