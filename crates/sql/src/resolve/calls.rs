@@ -177,7 +177,8 @@ impl Resolver<'_> {
             (BuiltIn::SetConfig, _) if used.is_some_and(|used| !used.constants.is_empty()) => {}
             (BuiltIn::SetConfig, _) => self.refuse("set_config is called where its arguments cannot be seen"),
             (BuiltIn::Needs(verb), _) => {
-                self.opaque |= verb == Verb::Execute;
+                // Waiting changes no setting; the others run text.
+                self.opaque |= verb == Verb::Execute && !name.starts_with("pg_sleep");
                 self.pair(verb, itself());
             }
             (BuiltIn::Sequence, Some(sequence)) => match sequence_name(sequence) {
