@@ -117,6 +117,8 @@ pub(crate) fn kill(
         Target::Identity(key) => facts.principal.as_ref().is_some_and(|principal| principal.key() == *key),
     };
     let sessions = api.sessions.end_where(meant, &end) as u64;
+    // A session that was let in before the block and registered after the sweep: its decision is repeated now.
+    api.supervisor.policy_changed();
     let target = match target {
         Target::Session(id) => id.to_string(),
         Target::Identity(key) => key.to_string(),

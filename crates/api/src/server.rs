@@ -23,7 +23,7 @@ use portcullis_audit::Journal;
 use portcullis_core::{Clock, Source, Timestamp};
 use portcullis_identity::Identity;
 use portcullis_policy::Report;
-use portcullis_proxy::{Accepted, Sessions, Shutdown, gate::InForce, handshake_failed};
+use portcullis_proxy::{Accepted, Sessions, Shutdown, gate::InForce, handshake_failed, supervise::Supervisor};
 use portcullis_store::Store;
 use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
@@ -75,8 +75,10 @@ pub struct Api {
     pub policy: Arc<PolicyStatus>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
-    /// Whether the gateway drains.
-    pub shutdown: Shutdown,
+    /// The sessions' listeners: stopped once the gateway drains.
+    pub draining: Shutdown,
+    /// Repeats decisions of live sessions when a block came into force.
+    pub supervisor: Arc<Supervisor>,
 }
 
 impl std::fmt::Debug for Api {
@@ -157,9 +159,9 @@ impl std::fmt::Debug for Web {
 }
 
 impl Web {
-    /// `tls` offers [`PROTOCOLS`]; `handshake` bounds the wait for the first request.
-    pub fn new(api: Arc<Api>, tls: Arc<ServerConfig>, handshake: Duration) -> Self {
-        let shutdown = api.shutdown.clone();
+    /// `tls` offers [`PROTOCOLS`]; `handshake` bounds the wait for the first request; `shutdown` is the web listener's own,
+    /// which outlives the sessions' so that a drain can be watched.
+    pub fn new(api: Arc<Api>, tls: Arc<ServerConfig>, handshake: Duration, shutdown: Shutdown) -> Self {
         Self { router: routes::router(api), tls, handshake, shutdown }
     }
 

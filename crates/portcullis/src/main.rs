@@ -1,2 +1,111 @@
-//! The `portcullis` binary.
-fn main() {}
+//! `portcullis`: the gateway and its command line.
+//!
+//! **Promises.** A thin main: every subcommand is a module that parses its arguments and hands over. Exit codes mean
+//! something ([`failure::Exit`]); errors name the next step; nothing printed repeats a token.
+//!
+//! **Does not** decide anything: it wires the crates that do.
+//!
+//! **How to read it**: [`gateway`] (the process), then one module per subcommand.
+
+mod audit;
+mod check;
+mod connections;
+mod demo;
+mod dev_idp;
+mod documents;
+mod explain;
+mod failure;
+mod gateway;
+mod identity;
+mod kill;
+mod local;
+mod output;
+mod reach;
+mod remote;
+mod request;
+mod sessions;
+mod statements;
+mod test;
+mod token;
+mod whoami;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use output::Format;
+
+const EXIT_CODES: &str = "Exit codes:
+  0  done, or the answer is yes
+  1  the answer is no: denied, a test failed, the documents have errors
+  2  the command line is not understood
+  3  the gateway or the issuer cannot be reached
+  4  it was reached, and refused
+  5  this machine is not as needed: a port in use, a folder locked, a file unreadable
+
+Manual: docs/manual in the source tree. `portcullis <COMMAND> --help` says more than `-h`.";
+
+/// An access gateway for AI agents and other non-human identities.
+///
+/// An agent brings the short-lived token of its identity provider through its own client: user name = the connection's name,
+/// password = the token. The gateway verifies it, decides what it may open and do, logs in upstream with a credential the
+/// agent never sees, judges every statement and records it.
+#[derive(Debug, Parser)]
+#[command(name = "portcullis", version, after_help = EXIT_CODES, propagate_version = true, max_term_width = 110)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// How answers are printed
+    #[arg(long, short, global = true, value_enum, default_value = "table", env = "PORTCULLIS_OUTPUT")]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Gateway(gateway::Args),
+    Demo(demo::Args),
+    Check(check::Args),
+    Test(test::Args),
+    Explain(explain::Args),
+    Reach(reach::Args),
+    Request(request::Args),
+    Whoami(whoami::Args),
+    Connections(connections::Args),
+    Sessions(sessions::Args),
+    Kill(kill::Args),
+    Audit(audit::Args),
+    Token(token::Args),
+    DevIdp(dev_idp::Args),
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // The one crypto provider, for whatever asks the process for its default.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let outcome = match &cli.command {
+        Command::Gateway(args) => gateway::run(args),
+        Command::Demo(args) => demo::run(args),
+        Command::Check(args) => check::run(args, cli.output),
+        Command::Test(args) => test::run(args, cli.output),
+        Command::Explain(args) => explain::run(args, cli.output),
+        Command::Reach(args) => reach::run(args, cli.output),
+        Command::Request(args) => request::run(args, cli.output),
+        Command::Whoami(args) => whoami::run(args, cli.output),
+        Command::Connections(args) => connections::run(args, cli.output),
+        Command::Sessions(args) => sessions::run(args, cli.output),
+        Command::Kill(args) => kill::run(args, cli.output),
+        Command::Audit(args) => audit::run(args, cli.output),
+        Command::Token(args) => token::run(args, cli.output),
+        Command::DevIdp(args) => dev_idp::run(args),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.report(),
+    }
+}
+
+/// Runs one short conversation to its end.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T, failure::Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(|error| failure::Failure::cannot(error.to_string()))?.block_on(work))
+}

@@ -62,7 +62,7 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Prob
         0 => Err("no identity provider is configured".to_owned()),
         n => Ok(format!("{n} configured")),
     };
-    let draining = api.shutdown.is_stopped();
+    let draining = api.draining.is_stopped();
     let ready = journal.is_ok() && store.is_ok() && identity.is_ok() && !draining;
     let said = |outcome: Result<String, String>| outcome.unwrap_or_else(|bad| bad);
     let body = Ready {

@@ -1,0 +1,309 @@
+//! Starting: everything is made, in the order in which it can fail, before a port is open to anyone.
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use metrics_exporter_prometheus::PrometheusBuilder;
+use portcullis_access::{Access, SystemSecrets};
+use portcullis_api::{
+    AdminToken, Api, PolicyStatus,
+    server::{PROTOCOLS, Web},
+};
+use portcullis_audit::{Error as JournalError, Journal, JournalConfig, Recovery};
+use portcullis_core::{AuditEvent, Clock, SystemClock};
+use portcullis_identity::Identity;
+use portcullis_policy::{Policy, Process, Report, SourceFile, Sync};
+use portcullis_postgres::{Postgres, catalog::Catalogs, upstream::Logins};
+use portcullis_proxy::{
+    Admission, CancelMap, CertificatePaths, DirectDial, DownstreamTls, ListenerConfig, ProxyNetworks,
+    Sessions, Shutdown,
+    fingerprint::FingerprintKey,
+    gate::{Gate, InForce},
+    serve,
+    supervise::Supervisor,
+};
+use portcullis_sql::{Analyzer, AnalyzerConfig};
+use portcullis_store::{Error as StoreError, Store};
+use tokio::{net::TcpListener, task::JoinHandle};
+
+use super::{
+    data::{DataDir, Listeners},
+    reload::{Reload, record},
+};
+use crate::{documents, failure::Failure};
+
+/// How long a dial upstream may take, resolution included.
+const DIAL_WITHIN: Duration = Duration::from_secs(10);
+
+/// The web listener's own limits, so that a flood of sessions does not keep an administrator from ending them.
+const WEB_TRANSPORTS: usize = 1_000;
+const WEB_PER_SOURCE: u32 = 500;
+
+/// A gateway that is made but for its open ports.
+pub struct Started {
+    pub data: DataDir,
+    pub journal: Arc<Journal>,
+    pub store: Arc<Store>,
+    pub sessions: Arc<Sessions<InForce>>,
+    pub supervisor: Arc<Supervisor>,
+    pub identity: Arc<Identity>,
+    pub access: Arc<Access>,
+    pub tls: Arc<DownstreamTls>,
+    pub clock: Arc<dyn Clock>,
+    pub listeners: Listeners,
+    pub metrics: metrics_exporter_prometheus::PrometheusHandle,
+    pub reload: Reload,
+    /// The sessions' listeners.
+    pub shutdown: Shutdown,
+    /// The web listener.
+    pub web_shutdown: Shutdown,
+    pub accepting: Vec<JoinHandle<()>>,
+    pub web: JoinHandle<()>,
+}
+
+/// Makes the gateway and opens its ports.
+pub async fn start(
+    process: &Process,
+    files: &[SourceFile],
+    policy: Arc<Policy>,
+    report: &Report,
+) -> Result<Started, Failure> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let metrics = PrometheusBuilder::new()
+        .install_recorder()
+        .map_err(|error| Failure::cannot(format!("cannot keep metrics: {error}")))?;
+    let data = DataDir::make(&process.data)?;
+    // First of all, for it holds the lock: two gateways on one data directory never get past it.
+    let (journal, recovery) = journal(process, &data, &clock)?;
+    data.remove_listeners();
+    let fingerprints = FingerprintKey::new(data.fingerprint_key()?.expose());
+    let admin = AdminToken::new(data.admin_token()?)
+        .ok_or_else(|| Failure::cannot("the admin token is too short"))?;
+    let tls = Arc::new(tls(process, &data)?);
+    let store = Store::open(data.store(), clock.now()).map_err(|error| store_failure(&error))?;
+    let store = Arc::new(store);
+
+    let secrets = Arc::new(SystemSecrets);
+    let access =
+        Access::new(Arc::clone(&policy), Arc::clone(&store) as _, Arc::clone(&journal), Arc::clone(&clock));
+    let access = Arc::new(access.map_err(|error| Failure::cannot(error.to_string()))?);
+    let identity = Identity::new(Arc::clone(&clock), Arc::clone(&secrets) as _);
+    identity.configure(policy.providers()).map_err(|error| Failure::cannot(error.to_string()))?;
+    let sessions = Sessions::start(Arc::clone(&clock));
+    let gate = Arc::new(Gate {
+        identity: Arc::clone(&identity),
+        access: Arc::clone(&access),
+        journal: Arc::clone(&journal),
+        sessions: Arc::clone(&sessions),
+        dial: Arc::new(DirectDial::new(DIAL_WITHIN)),
+        secrets,
+        clock: Arc::clone(&clock),
+        limits: process.limits.clone(),
+        fingerprints,
+    });
+    let supervisor = Supervisor::new(Arc::clone(&gate));
+
+    let (shutdown, web_shutdown) = (Shutdown::new(), Shutdown::new());
+    let web = bind("web", process.listen.web).await?;
+    let postgres = match &process.listen.postgres {
+        Some(listener) => Some((bind("postgres", listener.address).await?, listener.authentication)),
+        None => None,
+    };
+    let listeners = Listeners {
+        web: address(&web)?,
+        postgres: postgres.as_ref().map(|(listener, _)| address(listener)).transpose()?,
+        certificate: std::path::absolute(&tls.paths().certificate)
+            .unwrap_or_else(|_| tls.paths().certificate.clone()),
+        fingerprint: tls.fingerprint().map(|fingerprint| fingerprint.to_string()).unwrap_or_default(),
+    };
+
+    let status = PolicyStatus::new(clock.now(), report);
+    journal_start(&journal, &clock, &recovery, &policy, report)?;
+    let networks =
+        (!process.proxy_protocol.is_empty()).then(|| ProxyNetworks::new(process.proxy_protocol.clone()));
+    let config = |name, admission| ListenerConfig {
+        name,
+        handshake: process.limits.handshake,
+        proxy: networks.clone(),
+        admission,
+    };
+    let api = Arc::new(Api {
+        identity: Arc::clone(&identity),
+        access: Arc::clone(&access),
+        journal: Arc::clone(&journal),
+        store: Arc::clone(&store),
+        sessions: Arc::clone(&sessions),
+        clock: Arc::clone(&clock),
+        admin,
+        policy: Arc::clone(&status),
+        metrics: metrics.clone(),
+        draining: shutdown.clone(),
+        supervisor: Arc::clone(&supervisor),
+    });
+    let tls_failure = |error: portcullis_proxy::TlsError| Failure::cannot(error.to_string());
+    let web_tls = tls.server_config(&PROTOCOLS).map_err(tls_failure)?;
+    let front = Web::new(api, web_tls, process.limits.handshake, web_shutdown.clone());
+    let handler = move |accepted| front.clone().serve(accepted);
+    let web_config = config(portcullis_api::server::LISTENER, Admission::new(WEB_TRANSPORTS, WEB_PER_SOURCE));
+    let web = tokio::spawn(serve(web, web_config, handler, web_shutdown.clone()));
+    let mut accepting = Vec::new();
+    if let Some((listener, authentication)) = postgres {
+        let analyzer =
+            AnalyzerConfig { max_text_bytes: process.limits.statement, ..AnalyzerConfig::default() };
+        let analyzer = Analyzer::new(analyzer)
+            .map_err(|error| Failure::cannot(format!("cannot start threads: {error}")))?;
+        let postgres = Arc::new(Postgres {
+            gate: Arc::clone(&gate),
+            tls: tls.server_config(&[b"postgresql"]).map_err(tls_failure)?,
+            plaintext: process.insecure_plaintext,
+            authentication,
+            analyzer: Arc::new(analyzer),
+            logins: Arc::new(Logins::default()),
+            catalogs: Arc::new(Catalogs::default()),
+            cancels: CancelMap::new(),
+        });
+        let handler = move |accepted| Arc::clone(&postgres).serve(accepted);
+        let admission = Admission::new(process.limits.connections, per_source(process.limits.connections));
+        accepting.push(tokio::spawn(serve(
+            listener,
+            config("postgres", admission),
+            handler,
+            shutdown.clone(),
+        )));
+    }
+    data.write_listeners(&listeners)?;
+    let reload = Reload {
+        paths: process.policy.clone(),
+        identity: Arc::clone(&identity),
+        access: Arc::clone(&access),
+        journal: Arc::clone(&journal),
+        status,
+        supervisor: Arc::clone(&supervisor),
+        clock: Arc::clone(&clock),
+    };
+    debug_assert!(!files.is_empty(), "a policy has documents");
+    Ok(Started {
+        data,
+        journal,
+        store,
+        sessions,
+        supervisor,
+        identity,
+        access,
+        tls,
+        clock,
+        listeners,
+        metrics,
+        reload,
+        shutdown,
+        web_shutdown,
+        accepting,
+        web,
+    })
+}
+
+/// No source takes every place: a tenth is left for others.
+fn per_source(all: usize) -> u32 {
+    u32::try_from(all - all / 10).unwrap_or(u32::MAX).max(1)
+}
+
+fn journal(
+    process: &Process,
+    data: &DataDir,
+    clock: &Arc<dyn Clock>,
+) -> Result<(Arc<Journal>, Recovery), Failure> {
+    let sync = match process.journal.sync {
+        Sync::Fast => portcullis_audit::Sync::Fast,
+        Sync::Strict => portcullis_audit::Sync::Strict,
+    };
+    Journal::open(JournalConfig::new(data.journal(), sync), Arc::clone(clock)).map_err(|error| match error {
+        JournalError::Locked { .. } => {
+            Failure::cannot(format!("another gateway runs on the data directory `{}`", data.path().display()))
+                .next("stop it, or give this one a `data:` of its own")
+        }
+        error => Failure::cannot(error.to_string()),
+    })
+}
+
+fn journal_start(
+    journal: &Journal,
+    clock: &Arc<dyn Clock>,
+    recovery: &Recovery,
+    policy: &Policy,
+    report: &Report,
+) -> Result<(), Failure> {
+    let at = clock.now();
+    let started = AuditEvent::GatewayStarted {
+        at,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        recovered_bytes: recovery.cut_bytes(),
+    };
+    let loaded = AuditEvent::PolicyLoaded {
+        at,
+        policy: Arc::clone(policy.version()),
+        warnings: report.warnings() as u64,
+    };
+    for event in [started, loaded] {
+        record(journal, &event).map_err(|error| Failure::cannot(error.to_string()))?;
+    }
+    Ok(())
+}
+
+fn store_failure(error: &StoreError) -> Failure {
+    Failure::cannot(error.to_string())
+}
+
+fn tls(process: &Process, data: &DataDir) -> Result<DownstreamTls, Failure> {
+    let made = match &process.tls {
+        Some(files) => {
+            let (certificate, key) = (files.certificate.clone(), files.key.clone());
+            DownstreamTls::from_files(CertificatePaths { certificate, key })
+        }
+        None => {
+            let mut names = host_names();
+            let ips =
+                [Some(process.listen.web), process.listen.postgres.as_ref().map(|listener| listener.address)];
+            let ips = ips.into_iter().flatten().map(|address| address.ip());
+            names.extend(ips.filter(|ip| !ip.is_unspecified() && !ip.is_loopback()).map(|ip| ip.to_string()));
+            DownstreamTls::self_signed(data.path(), &names)
+        }
+    };
+    made.map_err(|error| {
+        Failure::cannot(error.to_string())
+            .next("see `tls:` of the process file; without it a self-signed certificate is made")
+    })
+}
+
+/// This machine's own name, for the self-signed certificate.
+fn host_names() -> Vec<String> {
+    let name = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = name.trim();
+    if name.is_empty() { Vec::new() } else { vec![name.to_owned()] }
+}
+
+async fn bind(what: &str, address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let failure = Failure::cannot(format!("cannot listen on {address} for {what}: {error}"));
+        match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                failure.next(format!("stop what listens there, or change `listen: {{ {what}: … }}`"))
+            }
+            io::ErrorKind::PermissionDenied => {
+                failure.next("ports below 1024 need a privilege: choose another")
+            }
+            io::ErrorKind::AddrNotAvailable => failure.next("the address is not one of this machine's"),
+            _ => failure,
+        }
+    })
+}
+
+fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
+    listener.local_addr().map_err(|error| Failure::cannot(error.to_string()))
+}
+
+/// The documents and what they say.
+pub fn load(process: &Process) -> Result<(Vec<SourceFile>, Arc<Policy>, Report), Failure> {
+    let paths: &[PathBuf] = &process.policy;
+    let files = documents::read_policy(paths)?;
+    let (policy, report) = documents::policy(&files)?;
+    Ok((files, policy, report))
+}

@@ -1,0 +1,72 @@
+//! `portcullis reach`: what an identity can reach, and who can reach a connection.
+
+use portcullis_core::ConnectionName;
+use portcullis_policy::{Way, reach, reach_connection};
+
+use crate::{
+    documents::PolicyArgs,
+    failure::{Exit, Failure},
+    identity::IdentityArgs,
+    output::{self, Format},
+};
+
+/// Lists what an identity can reach, or who can reach a connection: every grant, when, with what scope, under what condition.
+///
+/// Read from the grants that decide; conditions are shown, not judged. Exits 1 when there is no way.
+///
+///   portcullis reach --config gateway.yaml --identity-group incident-triage-agents
+///   portcullis reach --config gateway.yaml --connection prod-logs
+#[derive(Debug, clap::Args)]
+#[command(verbatim_doc_comment)]
+pub struct Args {
+    #[command(flatten)]
+    identity: IdentityArgs,
+    /// Who can reach this connection
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["groups", "roles", "app", "id"])]
+    connection: Option<ConnectionName>,
+    #[command(flatten)]
+    documents: PolicyArgs,
+}
+
+/// Runs it.
+pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
+    if args.connection.is_none() && args.identity.is_empty() {
+        return Err(Failure::usage("nobody and nothing is named")
+            .next("give an identity (--identity-group …, --identity-app …) or --connection NAME"));
+    }
+    let policy = args.documents.load()?;
+    let ways = match &args.connection {
+        Some(connection) if policy.connection(connection).is_none() => {
+            let known: Vec<&str> = policy.connections().map(|connection| connection.name.as_str()).collect();
+            return Err(Failure::new(Exit::No, format!("there is no connection `{connection}`"))
+                .next(format!("the documents have: {}", known.join(", "))));
+        }
+        Some(connection) => reach_connection(&policy, connection),
+        None => reach(&policy, &args.identity.principal(&policy)?),
+    };
+    match format {
+        Format::Json => output::json(&ways)?,
+        Format::Table => {
+            let headings = ["connection", "to", "when", "scope", "condition", "guardrails", "grant", "where"];
+            output::table(&headings, ways.iter().map(row).collect(), "no grant gives access");
+        }
+    }
+    if ways.is_empty() { Err(Failure::told(Exit::No)) } else { Ok(()) }
+}
+
+fn row(way: &Way) -> Vec<String> {
+    let when = match &way.lifetime {
+        Some(lifetime) => format!("{}, {lifetime}", way.when.as_str()),
+        None => way.when.as_str().to_owned(),
+    };
+    vec![
+        way.connection.to_string(),
+        way.to.join(", "),
+        when,
+        way.scope.join(" "),
+        way.condition.clone().unwrap_or_else(|| "-".to_owned()),
+        if way.guardrails.is_empty() { "-".to_owned() } else { way.guardrails.join(", ") },
+        way.grant.to_string(),
+        way.location.clone(),
+    ]
+}
