@@ -27,6 +27,15 @@ pub struct DriverTarget {
 
 /// Runs the scenario of `driver` and returns its `ok NAME` lines. Panics, with all it printed, when it fails.
 pub async fn run_driver(driver: &str, target: &DriverTarget) -> Vec<String> {
+    run(driver, target, &[]).await
+}
+
+/// Logs in with SASL OAUTHBEARER, by libpq 18: the password of `target` is the token, `issuer` whom the server must name.
+pub async fn run_oauthbearer(target: &DriverTarget, issuer: &str) -> Vec<String> {
+    run("oauthbearer", target, &[("OAUTH_ISSUER", issuer)]).await
+}
+
+async fn run(driver: &str, target: &DriverTarget, env: &[(&str, &str)]) -> Vec<String> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../tests/drivers/run");
     let mut options = ProcessOptions::new(script)
         .arg(driver)
@@ -37,6 +46,9 @@ pub async fn run_driver(driver: &str, target: &DriverTarget) -> Vec<String> {
         .env("PGDATABASE", &target.database);
     if let Some(ca) = &target.ca {
         options = options.env("PGSSLROOTCERT", ca);
+    }
+    for (name, value) in env {
+        options = options.env(name, value);
     }
     let mut process = Process::start(options);
     let status = process.wait().await;
