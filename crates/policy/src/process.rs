@@ -125,7 +125,7 @@ impl Default for Limits {
         Self {
             connections: 10_000,
             handshake: Duration::from_secs(10),
-            statement: 16 << 20,
+            statement: 1 << 20,
             token: 64 << 10,
             audit_text: 64 << 10,
             drain: Duration::from_secs(30),

@@ -24,7 +24,7 @@ pub mod fuzz;
 pub mod harmless;
 pub mod names;
 mod normalise;
-pub mod outside;
+mod outside;
 mod parse;
 mod pool;
 pub mod resolve;
@@ -42,7 +42,6 @@ pub use catalog::{
 };
 pub use error::AnalysisError;
 pub use names::{UNRESOLVED_SCHEMA, resource_name};
-pub use outside::function_call;
 pub use resolve::{Resolved, resolve_function_call};
 pub use search_path::{SearchPath, SearchPaths};
 pub use session_state::{NoSessionState, SessionEffect, SessionState, Transaction};

@@ -154,7 +154,7 @@ fn limits(reader: &mut Reader<'_>, node: &Node) -> Option<Limits> {
         limits.handshake = d;
     }
     if let Some(n) =
-        fields.get("statement").and_then(|node| reader.size(node, "`statement`", 1 << 10, 256 << 20))
+        fields.get("statement").and_then(|node| reader.size(node, "`statement`", 1 << 10, 16 << 20))
     {
         limits.statement = n;
     }

@@ -120,7 +120,7 @@ pub(super) struct Limits {
     connections: Option<u32>,
     /// From accept to the end of the login. Default `10s`.
     handshake: Option<Duration>,
-    /// The longest statement. Default `16MiB`.
+    /// The longest statement. Default `1MiB`.
     statement: Option<Size>,
     /// The longest token; at most `64KiB`. Default `64KiB`.
     token: Option<Size>,

@@ -563,9 +563,7 @@ impl Inspector {
         match self.judge.analysis(text) {
             judge::Analysed::Done(analysis) => Ok(Ok(analysis)),
             judge::Analysed::Long(text) => Err(Stop::Blocked(Blocked::Analysis(text))),
-            judge::Analysed::Failed(error) => {
-                Ok(self.judge.not_analysed(text, &error, &self.session))
-            }
+            judge::Analysed::Failed(error) => Ok(self.judge.not_analysed(text, &error, &self.session)),
         }
     }
 
@@ -578,13 +576,11 @@ impl Inspector {
         verdicts: judge::Verdicts,
         binds: Option<String>,
     ) -> Result<VecDeque<Effect<Prepared>>, Stop> {
-        self.judge.note(analysis, verdicts, &mut self.session, binds, out)?;
+        let settings = self.judge.note(analysis, verdicts, &mut self.session, binds, out)?;
+        self.encoding.changing |= settings == judge::Settings::Encoding;
         let mut effects = VecDeque::new();
         for statement in analysis.statements() {
             self.changes_structure |= judge::changes_structure(statement);
-            self.judge.take_settings(statement);
-            self.encoding.changing |=
-                statement.settings().iter().any(|change| change.concerns("client_encoding"));
             match statement.effect() {
                 Some(SessionEffect::Prepare { name, inner }) => effects.push_back(Effect::SqlPrepare {
                     name: significant(name.as_bytes()).to_vec(),
@@ -663,7 +659,8 @@ impl Inspector {
         if seen < self.session.recorded_text().min(header.body).min(self.limits.statement) {
             return Err(Stop::Blocked(Blocked::NeedInput));
         }
-        let start: Vec<u8> = buffer.bytes().iter().skip(Header::LEN).take(self.session.recorded_text()).copied().collect();
+        let start: Vec<u8> =
+            buffer.bytes().iter().skip(Header::LEN).take(self.session.recorded_text()).copied().collect();
         let unit = if header.tag == tag::QUERY { Unit::Query } else { Unit::Extended };
         if unit == Unit::Query {
             self.own_point_is_possible()?;

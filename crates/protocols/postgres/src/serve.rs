@@ -66,7 +66,8 @@ impl Postgres {
         let started_at = self.gate.clock.now();
         let session = SessionId::generate(started_at);
         // On the heap, and gone with the login: its size must not stay in the task of every idle session.
-        let opened = deadline.bound(Box::pin(self.open(transport, source, session, started_at, loopback))).await;
+        let opened =
+            deadline.bound(Box::pin(self.open(transport, source, session, started_at, loopback))).await;
         match opened {
             Ok(Some((inspector, down, up, around))) => {
                 let reason = Box::pin(session::run(inspector, down, up, around)).await;

@@ -2,7 +2,8 @@
 //! simple query.
 //!
 //! What a view's rule reaches stands in its stored tree (`pg_rewrite.ev_action`) as object ids, built-in functions included,
-//! which `pg_depend` leaves out.
+//! which `pg_depend` leaves out. Schemas that the connection's role may not use are left out: the server skips them when it looks
+//! along the search path.
 //!
 //! **References**: PostgreSQL documentation, chapter 53 "System Catalogs"; `src/backend/nodes/outfuncs.c`.
 
@@ -25,12 +26,12 @@ const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// Each statement is one result, in this order.
 const STATEMENTS: [&str; 9] = [
-    "SELECT nspname::text FROM pg_namespace",
+    "SELECT nspname::text FROM pg_namespace WHERE has_schema_privilege(oid, 'USAGE')",
     "SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text,
         CASE WHEN c.oid >= 16384 THEN array_to_string(ARRAY(SELECT a.attname::text FROM pg_attribute a
             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), E'\\x01') ELSE '' END
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind NOT IN ('i', 'I', 't')
-        AND NOT (c.relpersistence = 't')",
+        AND NOT (c.relpersistence = 't') AND has_schema_privilege(n.oid, 'USAGE')",
     "SELECT DISTINCT r.ev_class::oid::text, m[1], CASE WHEN r.ev_type = '1' THEN 'r' ELSE 'w' END
      FROM pg_rewrite r, regexp_matches(r.ev_action::text, ':relid ([0-9]+)', 'g') m WHERE r.ev_class >= 16384",
     "SELECT DISTINCT r.ev_class::oid::text, m[1]
@@ -39,7 +40,8 @@ const STATEMENTS: [&str; 9] = [
      WHERE r.ev_class >= 16384",
     "SELECT p.oid::text, n.nspname::text, p.proname::text, p.pronargs::text, p.pronargdefaults::text,
         (p.provariadic <> 0)::text, p.provolatile::text, p.prosecdef::text, p.prokind::text, l.lanname::text
-     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang",
+     FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace JOIN pg_language l ON l.oid = p.prolang
+     WHERE has_schema_privilege(n.oid, 'USAGE')",
     "SELECT a.aggfnoid::oid::text, f::text
      FROM pg_aggregate a, unnest(ARRAY[a.aggtransfn, a.aggfinalfn, a.aggcombinefn, a.aggserialfn, a.aggdeserialfn,
         a.aggmtransfn, a.aggminvtransfn, a.aggmfinalfn]::oid[]) f WHERE a.aggfnoid::oid >= 16384 AND f <> 0",

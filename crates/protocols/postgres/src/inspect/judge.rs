@@ -6,13 +6,13 @@
 use std::{collections::HashMap, sync::Arc};
 
 use portcullis_core::{
-    Obligation, Operation, Resource, ResourceRef, StatementKind, Verb, operation::Classified,
+    EndReason, Obligation, Operation, Resource, ResourceRef, StatementKind, Verb, operation::Classified,
 };
 use portcullis_policy::SessionRules;
 use portcullis_proxy::gate::{GateSession, Judged};
 use portcullis_sql::{
-    Analysis, AnalysisError, Analyzer, CatalogSnapshot, SearchPath, SearchPaths, SessionState, SettingScope,
-    SettingValue, Statement,
+    Analysis, AnalysisError, Analyzer, Catalog, CatalogSnapshot, SearchPath, SearchPaths, SessionState,
+    SettingChange, SettingScope, SettingValue, Statement, resource_name,
 };
 
 use super::{Stop, refuse::Refused};
@@ -55,11 +55,21 @@ struct Cached {
     judged: Vec<Judged>,
     /// Code nobody sees into runs: afterwards the search path may be any.
     opaque: bool,
+    /// What it sets, statements it executes included.
+    settings: Vec<SettingChange>,
 }
 
 /// Allowed judgements, to be found in the cache under this shape.
 #[derive(Debug)]
 pub(crate) struct Verdicts(u64);
+
+/// What noting a statement means for how the next one is read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Settings {
+    Kept,
+    /// `client_encoding` may change.
+    Encoding,
+}
 
 /// What became of a text.
 pub(super) enum Analysed {
@@ -168,9 +178,9 @@ impl Judge {
         let view = View { names, flight };
         let resolved = analysis.resolve_fully(&*self.catalog, &self.paths, &view);
         let mut judged = Vec::with_capacity(resolved.len());
-        for (resolved, statement) in resolved.iter().zip(analysis.statements()) {
+        for resolved in &resolved {
             let operation = &resolved.operation;
-            let one = if self.rules.is_read_only() && statement.leaves_read_only() {
+            let one = if self.rules.is_read_only() && resolved.leaves_read_only {
                 let reason = "this session is read-only and stays so: the scope of your grant has no `write`";
                 session.refused(&self.rules, operation, "read-only", reason.to_owned())
             } else {
@@ -187,7 +197,8 @@ impl Judge {
         // What the session itself decides (EXECUTE, FETCH) is judged anew each time: epoch 0 is never current.
         let epoch = if analysis.asks_session() { 0 } else { self.epoch };
         let opaque = resolved.iter().any(|resolved| resolved.opaque);
-        self.cache.insert(shape, Cached { epoch, judged, opaque });
+        let settings = resolved.into_iter().flat_map(|resolved| resolved.settings).collect();
+        self.cache.insert(shape, Cached { epoch, judged, opaque, settings });
         Ok(Verdicts(shape))
     }
 
@@ -199,8 +210,11 @@ impl Judge {
         session: &mut GateSession,
         binds: Option<String>,
         out: &mut Outputs,
-    ) -> Result<(), Stop> {
-        let Some(cached) = self.cache.get_mut(&verdicts.0) else { return Ok(()) };
+    ) -> Result<Settings, Stop> {
+        // It was put there by the judgement this comes from; without it there is nothing that may run.
+        let Some(cached) = self.cache.get_mut(&verdicts.0) else {
+            return Err(Stop::End(EndReason::Internal { detail: "a judgement is gone".to_owned() }));
+        };
         let alone = analysis.statements().len() == 1;
         for (judged, statement) in cached.judged.iter_mut().zip(analysis.statements()) {
             if alone {
@@ -224,7 +238,13 @@ impl Judge {
             self.paths.add_unknown();
             self.epoch += 1;
         }
-        Ok(())
+        if cached.settings.is_empty() {
+            return Ok(Settings::Kept);
+        }
+        let settings = cached.settings.clone();
+        self.take_settings(&settings);
+        let encoding = settings.iter().any(|change| change.concerns("client_encoding"));
+        Ok(if encoding { Settings::Encoding } else { Settings::Kept })
     }
 
     /// A text that is passed on without being understood, where nothing is judged.
@@ -235,9 +255,16 @@ impl Judge {
     }
 
     /// Judges a FunctionCall as the call it is.
-    pub(super) fn function(&self, oid: u32, session: &GateSession) -> Result<Judged, Box<Refused>> {
-        let operation = portcullis_sql::function_call(oid, &*self.catalog);
-        let judged = session.judge(&self.rules, &operation);
+    pub(super) fn function(&mut self, oid: u32, session: &GateSession) -> Result<Judged, Box<Refused>> {
+        let name =
+            self.catalog.function_by_oid(oid).map(|function| resource_name(&function.schema, &function.name));
+        let text = format!("FunctionCall {} (oid {oid})", name.as_deref().unwrap_or("?"));
+        let resolved = portcullis_sql::resolve_function_call(oid, &*self.catalog, text.into());
+        let judged = session.judge(&self.rules, &resolved.operation);
+        if judged.is_allow() && resolved.opaque && !self.paths.is_unknown() {
+            self.paths.add_unknown();
+            self.epoch += 1;
+        }
         if judged.is_allow() { Ok(judged) } else { Err(Box::new(Refused::denied(judged))) }
     }
 
@@ -289,9 +316,9 @@ impl Judge {
         Refused::denied(session.refused(&self.rules, &operation, "unclassified", why))
     }
 
-    /// Takes the settings a statement changes into account, whether or not they stick.
-    pub(super) fn take_settings(&mut self, statement: &Statement) {
-        for change in statement.settings() {
+    /// Takes changes of settings into account, whether or not they stick.
+    fn take_settings(&mut self, settings: &[SettingChange]) {
+        for change in settings {
             if self.paths.apply(change) {
                 self.epoch += 1;
                 self.settles = match (&change.value, change.scope, change.reset) {
