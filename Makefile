@@ -42,10 +42,11 @@ layers:
 docs: setup-build
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps --quiet
 
+# ARGS narrows it: `-p portcullis-sql`, or part of a test's name.
 test:
 	@scripts/setup test
-	$(CARGO) test $(LOCKED) --workspace --doc --quiet
-	$(CARGO) nextest run $(LOCKED) --workspace $(ARGS)
+	$(if $(ARGS),,$(CARGO) test $(LOCKED) --workspace --doc --quiet)
+	$(CARGO) nextest run $(LOCKED) $(or $(ARGS),--workspace)
 
 bench:
 	@scripts/setup bench
@@ -53,7 +54,7 @@ bench:
 	benches/run $(ARGS)
 
 bless:
-	INSTA_UPDATE=always PORTCULLIS_BLESS=1 $(CARGO) nextest run $(LOCKED) --workspace --no-fail-fast $(ARGS)
+	INSTA_UPDATE=always PORTCULLIS_BLESS=1 $(CARGO) nextest run $(LOCKED) --no-fail-fast $(or $(ARGS),--workspace)
 	git status --short
 
 .PHONY: setup-build setup-tools

@@ -1,6 +1,9 @@
 //! The driver scenarios of `tests/drivers`, run in their own languages.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use crate::{Process, ProcessOptions};
 
@@ -50,7 +53,8 @@ async fn run(driver: &str, target: &DriverTarget, env: &[(&str, &str)]) -> Vec<S
     for (name, value) in env {
         options = options.env(name, value);
     }
-    let mut process = Process::start(options);
+    // The first run of one compiles it, perhaps on a busy machine.
+    let mut process = Process::start(options.within(Duration::from_secs(240)));
     let status = process.wait().await;
     let log = process.log();
     assert!(status.success(), "{driver} failed ({status}):\n{log}");
