@@ -153,12 +153,11 @@ fn token_file(path: &Path) -> Result<Secret<String>, Failure> {
 }
 
 fn token_from(source: impl std::io::Read, shown: &str) -> Result<Secret<String>, Failure> {
-    let mut text = Secret::new(String::new());
     let mut read = String::new();
     let outcome = source.take(MAX_TOKEN + 1).read_to_string(&mut read);
-    std::mem::swap(&mut text, &mut Secret::new(read));
+    let read = Secret::new(read);
     outcome.map_err(|error| Failure::cannot(format!("cannot read {shown}: {error}")))?;
-    let token = text.expose().trim();
+    let token = read.expose().trim();
     match token.len() as u64 {
         0 => Err(Failure::usage(format!("{shown} holds no token"))),
         length if length > MAX_TOKEN => {
