@@ -29,8 +29,8 @@ use crate::{
         limits::significant,
     },
     session::{
-        flight::{Effect, Flight},
-        names::{Names, Portal, Prepared},
+        flight::{Effect, Flight, OwnPoint},
+        names::{MAX_TEXT, Names, Portal, Prepared, weight},
         outputs::Outputs,
     },
 };
@@ -291,7 +291,9 @@ impl Inspector {
     }
 
     fn query(&mut self, bytes: &[u8], text: &[u8], out: &mut Outputs) -> Result<(), Stop> {
-        self.own_point_is_possible()?;
+        if self.own_point(out)? == OwnPoint::Skipped {
+            return Ok(());
+        }
         let judged = match self.judge_text(text)? {
             Ok(analysis) => self
                 .judge
@@ -301,8 +303,9 @@ impl Inspector {
         };
         match judged {
             Ok((analysis, verdicts)) => {
-                let effects = self.begin(&analysis, out, verdicts, None)?;
-                self.flight.own_point(effects);
+                self.begin(&analysis, out, verdicts, None)?;
+                self.judge.runs(None);
+                self.flight.own_point(effects_of(&analysis));
                 out.up.push_slice(bytes);
                 Ok(())
             }
@@ -314,6 +317,12 @@ impl Inspector {
         if self.flight.is_full() || !self.names.has_room() {
             return self.wait_or_limit("too many prepared statements");
         }
+        if self.flight.effects() >= MAX_EFFECTS || self.flight.held() >= MAX_TEXT {
+            // So many answers are longer than what the server keeps back; so much text in few statements is not.
+            let comes = self.flight.effects() >= MAX_EFFECTS || self.flight.owed() > 0;
+            let limit = Stop::End(violation("too much is prepared before a Sync"));
+            return Err(if comes { Stop::Blocked(Blocked::Answers) } else { limit });
+        }
         let judged = match self.judge_text(parse.text)? {
             Ok(analysis) => {
                 self.judge.statements(&analysis, &self.session, &self.names, &self.flight).map(|_| analysis)
@@ -323,7 +332,8 @@ impl Inspector {
         match judged {
             Ok(prepared) => {
                 let name = significant(parse.name).to_vec();
-                self.flight.gather_effect(Effect::Parse { name, prepared });
+                let weight = weight(&prepared) + name.len();
+                self.flight.gather_effect(Effect::Parse { name, prepared, weight });
                 out.up.push_slice(bytes);
                 Ok(())
             }
@@ -383,11 +393,9 @@ impl Inspector {
                 detail: "the scope changed during a Bind".to_owned(),
             }));
         };
-        let effects = self.begin(&judged.prepared, out, verdicts, binds)?;
+        self.begin(&judged.prepared, out, verdicts, binds)?;
         self.flight.gather();
-        for effect in effects {
-            self.flight.gather_effect(effect);
-        }
+        self.judge.bound(&judged.portal);
         let portal = Portal { prepared: judged.prepared, rules: judged.rules };
         self.names.set_portal(&judged.portal, portal);
         Ok(())
@@ -424,30 +432,44 @@ impl Inspector {
 
     fn execute(&mut self, bytes: &[u8], portal: &[u8], out: &mut Outputs) -> Result<(), Stop> {
         let name = significant(portal);
-        let stale = match self.names.portal(name) {
-            Some(portal) if Arc::ptr_eq(&portal.rules, self.judge.rules()) => None,
-            Some(portal) => Some(Arc::clone(&portal.prepared)),
-            None if self.names.is_cursor(name) || self.judge.rules().is_pass_through() => None,
-            None => {
-                let refused = refuse::Refused::portal_unknown(&String::from_utf8_lossy(portal));
-                return self.refuse(Unit::Extended, refused, out);
-            }
-        };
-        if let Some(prepared) = stale {
-            // The policy changed between Bind and Execute.
-            let verdict =
-                self.judge.statements(&prepared, &self.session, &self.names, &self.flight).map(|_| ());
-            if let Err(refused) = verdict {
-                return self.refuse(Unit::Extended, *refused, out);
-            }
-            let rules = Arc::clone(self.judge.rules());
-            if let Some(portal) = self.names.portal_mut(name) {
-                portal.rules = rules;
-            }
+        let fresh = self.names.portal(name).is_some_and(|portal| Arc::ptr_eq(&portal.rules, self.judge.rules()));
+        if !fresh && let Err(refused) = self.judge_again(name) {
+            return self.refuse(Unit::Extended, *refused, out);
         }
         self.flight.gather();
+        self.executed(name);
         out.up.push_slice(bytes);
         Ok(())
+    }
+
+    /// Judges what an Execute runs: a cursor, or a portal that was bound before the policy changed.
+    fn judge_again(&mut self, name: &[u8]) -> Result<(), Box<refuse::Refused>> {
+        let runnable = self.names.runnable(name).unwrap_or_default();
+        if runnable.is_empty() && !self.judge.rules().is_pass_through() {
+            return Err(Box::new(refuse::Refused::portal_unknown(&String::from_utf8_lossy(name))));
+        }
+        for prepared in &runnable {
+            self.judge.statements(prepared, &self.session, &self.names, &self.flight)?;
+        }
+        let rules = Arc::clone(self.judge.rules());
+        if let Some(portal) = self.names.portal_mut(name) {
+            portal.rules = rules;
+        }
+        Ok(())
+    }
+
+    /// An Execute is sent: only now does the statement that was bound do anything.
+    fn executed(&mut self, name: &[u8]) {
+        self.judge.runs(Some(name));
+        let certain = !self.names.is_rebound(name);
+        let effects = self.names.portal(name).map(|portal| effects_of(&portal.prepared)).unwrap_or_default();
+        for effect in effects {
+            match effect {
+                Effect::SqlPrepare { name, prepared } if !certain => self.names.add(&name, prepared),
+                _ if !certain => {}
+                effect => self.flight.add_effect(effect),
+            }
+        }
     }
 
     fn function_call(
@@ -456,7 +478,9 @@ impl Inspector {
         call: frontend::FunctionCall<'_>,
         out: &mut Outputs,
     ) -> Result<(), Stop> {
-        self.own_point_is_possible()?;
+        if self.own_point(out)? == OwnPoint::Skipped {
+            return Ok(());
+        }
         let mut print = self.fingerprints.start();
         for value in call.arguments.iter() {
             print.value(value.map(|v| u32::try_from(v.len()).unwrap_or(u32::MAX)));
@@ -465,6 +489,7 @@ impl Inspector {
         let binds = (!call.arguments.is_empty()).then(|| print.finish());
         match self.judge.function(call.oid, &self.session) {
             Ok(mut judged) => {
+                self.judge.runs(None);
                 self.session.note(&mut judged, None, binds)?;
                 self.flight.own_point(VecDeque::new());
                 out.up.push_slice(bytes);
@@ -481,12 +506,17 @@ impl Inspector {
         buffer: &mut ReadBuffer,
         out: &mut Outputs,
     ) -> Result<(), Stop> {
-        self.own_point_is_possible()?;
+        if self.own_point(out)? == OwnPoint::Skipped {
+            buffer.consume(Header::LEN);
+            self.streaming = Streaming::Discard(header.body);
+            return Ok(());
+        }
         let Some(oid) = buffer.bytes().get(Header::LEN..).and_then(|body| body.first_chunk()) else {
             return Err(Stop::Blocked(Blocked::NeedInput));
         };
         match self.judge.function(u32::from_be_bytes(*oid), &self.session) {
             Ok(mut judged) => {
+                self.judge.runs(None);
                 self.session.note(&mut judged, None, None)?;
                 self.flight.own_point(VecDeque::new());
                 buffer.forward(Header::LEN, &mut out.up);
@@ -527,18 +557,21 @@ impl Inspector {
         Ok(())
     }
 
-    /// A Query or FunctionCall inside a sequence that no Sync has closed: which of the two the server answers depends on
-    /// errors it has not reported yet, so that the answers could not be told apart.
-    fn own_point_is_possible(&self) -> Result<(), Stop> {
-        if self.flight.is_gathering() {
-            return Err(Stop::End(violation(
-                "a Query or FunctionCall inside an extended-query sequence without Sync",
-            )));
-        }
+    /// Whether a Query or FunctionCall may be sent now. Inside a sequence that no Sync has closed, whether the server runs it
+    /// or drops it depends on the sequence having failed: that is waited for.
+    fn own_point(&mut self, out: &mut Outputs) -> Result<OwnPoint, Stop> {
         if self.flight.is_full() {
             return Err(Stop::Blocked(Blocked::Answers));
         }
-        Ok(())
+        match self.flight.own_point_now() {
+            OwnPoint::Unknown { ask } => {
+                if ask {
+                    out.up.push_with(|up| frontend::empty(up, tag::FLUSH));
+                }
+                Err(Stop::Blocked(Blocked::Answers))
+            }
+            known => Ok(known),
+        }
     }
 
     fn wait_or_limit(&self, what: &str) -> Result<(), Stop> {
@@ -567,47 +600,31 @@ impl Inspector {
         }
     }
 
-    /// Everything was allowed: notes it, tells the client of warnings, takes the effects into account. Returns the effects
-    /// that hang on the server's answer.
+    /// Everything was allowed: notes it, tells the client of warnings, and takes into account what it may do from now on.
     fn begin(
         &mut self,
         analysis: &Prepared,
         out: &mut Outputs,
         verdicts: judge::Verdicts,
         binds: Option<String>,
-    ) -> Result<VecDeque<Effect<Prepared>>, Stop> {
+    ) -> Result<(), Stop> {
         let settings = self.judge.note(analysis, verdicts, &mut self.session, binds, out)?;
         self.encoding.changing |= settings == judge::Settings::Encoding;
-        let mut effects = VecDeque::new();
         for statement in analysis.statements() {
             self.changes_structure |= judge::changes_structure(statement);
             match statement.effect() {
-                Some(SessionEffect::Prepare { name, inner }) => effects.push_back(Effect::SqlPrepare {
-                    name: significant(name.as_bytes()).to_vec(),
-                    prepared: Arc::clone(inner),
-                }),
-                Some(SessionEffect::Deallocate { name }) => effects.push_back(Effect::SqlDeallocate {
-                    name: name.as_ref().map(|name| significant(name.as_bytes()).to_vec()),
-                }),
-                Some(SessionEffect::DiscardAll) => effects.push_back(Effect::SqlDeallocate { name: None }),
-                Some(SessionEffect::Declare { name, inner, .. }) => {
-                    self.names.add_cursor(name, Arc::clone(inner))
+                Some(SessionEffect::Declare { name, inner, hold }) => {
+                    self.names.add_cursor(name, Arc::clone(inner), *hold);
                 }
                 Some(SessionEffect::CreateTemporary { name }) => {
                     self.names.add_temporary(name);
                     self.judge.forget();
                 }
-                Some(
-                    SessionEffect::Execute { .. }
-                    | SessionEffect::Fetch { .. }
-                    | SessionEffect::Close { .. }
-                    | SessionEffect::DiscardTemporary,
-                )
-                | None => {}
+                _ => {}
             }
         }
         self.speak(out);
-        Ok(effects)
+        Ok(())
     }
 
     fn begin_stream(
@@ -662,8 +679,10 @@ impl Inspector {
         let start: Vec<u8> =
             buffer.bytes().iter().skip(Header::LEN).take(self.session.recorded_text()).copied().collect();
         let unit = if header.tag == tag::QUERY { Unit::Query } else { Unit::Extended };
-        if unit == Unit::Query {
-            self.own_point_is_possible()?;
+        if unit == Unit::Query && self.own_point(out)? == OwnPoint::Skipped {
+            buffer.consume(Header::LEN);
+            self.streaming = Streaming::Discard(header.body);
+            return Ok(());
         }
         match self.judge.long_statement(&start, header.body, &self.session) {
             Ok(mut judged) if unit == Unit::Query => {
@@ -775,8 +794,45 @@ impl Inspector {
 const WHOLE: usize = 16 * 1024;
 /// How much of a long Bind is fed at a time until its names are known.
 const NAME_STEP: usize = 256;
+/// More completions than this in flight and the client has to wait: the server sends its output every 8 KiB.
+const MAX_EFFECTS: usize = 16 * 1024;
 /// What a Query or Parse may hold besides its text.
 const SLACK: usize = 300 * 1024;
+
+/// What a statement does to the session's names once the server has run it.
+fn effects_of(analysis: &Prepared) -> VecDeque<Effect<Prepared>> {
+    let key = |name: &str| significant(name.as_bytes()).to_vec();
+    let mut effects = VecDeque::new();
+    for statement in analysis.statements() {
+        match statement.effect() {
+            Some(SessionEffect::Prepare { name, inner }) => {
+                effects.push_back(Effect::SqlPrepare { name: key(name), prepared: Arc::clone(inner) });
+            }
+            Some(SessionEffect::Deallocate { name }) => {
+                effects.push_back(Effect::SqlDeallocate { name: name.as_deref().map(key) });
+            }
+            Some(SessionEffect::Declare { name, inner, hold }) => {
+                let (name, prepared) = (name.clone(), Arc::clone(inner));
+                effects.push_back(Effect::SqlDeclare { name, prepared, hold: *hold });
+            }
+            Some(SessionEffect::Close { name }) => {
+                effects.push_back(Effect::SqlClose { name: name.as_deref().map(key) });
+            }
+            Some(SessionEffect::DiscardAll) => {
+                effects.push_back(Effect::SqlDeallocate { name: None });
+                effects.push_back(Effect::SqlClose { name: None });
+            }
+            Some(
+                SessionEffect::Execute { .. }
+                | SessionEffect::Fetch { .. }
+                | SessionEffect::CreateTemporary { .. }
+                | SessionEffect::DiscardTemporary,
+            )
+            | None => {}
+        }
+    }
+    effects
+}
 
 fn frontend_bind(body: &[u8]) -> Result<crate::codec::bind::Bind<'_>, Stop> {
     Ok(crate::codec::bind::Bind::decode(body)?)

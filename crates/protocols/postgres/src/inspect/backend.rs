@@ -100,6 +100,18 @@ impl Inspector {
 
     /// Learns from one whole message; what to pass on instead, where it must be exchanged.
     fn watch(&mut self, tag: u8, body: &[u8]) -> Result<Option<BytesMut>, EndReason> {
+        // Every message of the extended protocol but Sync and Flush is answered by exactly one of these, or by an error.
+        if let tag::PARSE_COMPLETE
+        | tag::BIND_COMPLETE
+        | tag::CLOSE_COMPLETE
+        | tag::ROW_DESCRIPTION
+        | tag::NO_DATA
+        | tag::COMMAND_COMPLETE
+        | tag::EMPTY_QUERY_RESPONSE
+        | tag::PORTAL_SUSPENDED = tag
+        {
+            self.flight.answered();
+        }
         match tag {
             tag::READY_FOR_QUERY => self.ready(body)?,
             tag::ERROR_RESPONSE => {
@@ -109,7 +121,7 @@ impl Inspector {
                 return Ok(self.refusals.exchange(&fields));
             }
             tag::PARSE_COMPLETE => {
-                if let Some(Effect::Parse { name, prepared }) = self.flight.complete(true) {
+                if let Some(Effect::Parse { name, prepared, .. }) = self.flight.complete(true) {
                     self.names.set(&name, prepared);
                 }
             }
@@ -145,16 +157,20 @@ impl Inspector {
                 Effect::SqlDeallocate { .. } if landed.errored => {}
                 Effect::SqlDeallocate { name: Some(name) } => self.names.forget(&name),
                 Effect::SqlDeallocate { name: None } => self.names.forget_all(),
+                Effect::SqlDeclare { name, prepared, hold } => self.names.add_cursor(&name, prepared, hold),
+                Effect::SqlClose { .. } if landed.errored => {}
+                Effect::SqlClose { name } => self.names.close_cursor(name.as_deref()),
                 Effect::Parse { .. } | Effect::CloseStatement { .. } | Effect::ClosePortal => {}
             }
         }
+        self.judge.answered(landed.errored);
         if self.flight.is_empty() {
             self.refusals.landed();
             self.encoding.changing = false;
             if state == TransactionStatus::Idle {
                 self.names.end_transaction();
             }
-            self.judge.landed(landed.errored, state == TransactionStatus::Idle);
+            self.judge.landed(state == TransactionStatus::Idle);
         }
         if std::mem::replace(&mut self.changes_structure, false) {
             self.judge.structure_changed();

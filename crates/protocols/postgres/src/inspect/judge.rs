@@ -43,11 +43,24 @@ pub(crate) struct Judge {
     epoch: u64,
     /// A long text that was analysed off the reactor.
     ready: Option<(Arc<str>, Result<Prepared, AnalysisError>)>,
-    /// What the search path becomes if the one statement in flight succeeds outside a transaction.
-    settles: Option<SearchPath>,
+    /// What runs since nothing was in flight.
+    alone: Alone,
+    /// Some of that failed.
+    errored: bool,
     /// The search path the server reported last: PostgreSQL 18 and later report every change.
     reported: Option<SearchPath>,
     user: Box<str>,
+}
+
+/// What was sent since nothing was in flight. Only a `SET search_path` that is all there is, that ran and did not fail, outside
+/// of a transaction, certainly sticks.
+#[derive(Debug)]
+enum Alone {
+    Nothing,
+    /// A plain `SET search_path`; whether it was told to run (a `Bind` alone runs nothing), and by which portal.
+    SearchPath { path: SearchPath, portal: Vec<u8>, runs: bool },
+    /// Anything else.
+    Other,
 }
 
 struct Cached {
@@ -98,7 +111,8 @@ impl Judge {
             cache,
             epoch: 1,
             ready: None,
-            settles: None,
+            alone: Alone::Nothing,
+            errored: false,
             reported: None,
             user: user.into(),
         }
@@ -239,10 +253,16 @@ impl Judge {
             self.epoch += 1;
         }
         if cached.settings.is_empty() {
+            self.alone = Alone::Other;
             return Ok(Settings::Kept);
         }
         let settings = cached.settings.clone();
         self.take_settings(&settings);
+        if let Alone::Nothing = self.alone {
+            self.alone = self.plain_search_path(analysis);
+        } else {
+            self.alone = Alone::Other;
+        }
         let encoding = settings.iter().any(|change| change.concerns("client_encoding"));
         Ok(if encoding { Settings::Encoding } else { Settings::Kept })
     }
@@ -321,21 +341,55 @@ impl Judge {
         for change in settings {
             if self.paths.apply(change) {
                 self.epoch += 1;
-                self.settles = match (&change.value, change.scope, change.reset) {
-                    (SettingValue::Known(value), SettingScope::Session, false) => {
-                        SearchPath::parse(value, &self.user)
-                    }
-                    _ => None,
-                };
             }
         }
     }
 
+    /// `SET search_path = …` and nothing else: no `set_config`, which may stand where it is never called.
+    fn plain_search_path(&self, analysis: &Prepared) -> Alone {
+        let [statement] = analysis.statements() else { return Alone::Other };
+        let ([change], [kind]) = (statement.settings(), statement.kinds()) else { return Alone::Other };
+        let (SettingValue::Known(value), SettingScope::Session, false) = (&change.value, change.scope, change.reset) else {
+            return Alone::Other;
+        };
+        if kind.as_str() != "set" || !change.concerns("search_path") {
+            return Alone::Other;
+        }
+        match SearchPath::parse(value, &self.user) {
+            Some(path) => Alone::SearchPath { path, portal: Vec::new(), runs: false },
+            None => Alone::Other,
+        }
+    }
+
+    /// What was noted last is bound to a portal.
+    pub(super) fn bound(&mut self, name: &[u8]) {
+        if let Alone::SearchPath { portal, .. } = &mut self.alone {
+            *portal = name.to_vec();
+        }
+    }
+
+    /// Something is told to run: this portal, or what was noted last.
+    pub(super) fn runs(&mut self, name: Option<&[u8]>) {
+        match &mut self.alone {
+            Alone::SearchPath { portal, runs, .. } if name.is_none_or(|name| name == portal) => *runs = true,
+            _ => self.alone = Alone::Other,
+        }
+    }
+
+    /// A sync point was answered.
+    pub(super) fn answered(&mut self, errored: bool) {
+        self.errored |= errored;
+    }
+
     /// Nothing is in flight any more.
-    pub(super) fn landed(&mut self, errored: bool, outside_transaction: bool) {
-        let tracked = self.settles.take().filter(|_| !errored && outside_transaction);
+    pub(super) fn landed(&mut self, outside_transaction: bool) {
+        let certain = !std::mem::replace(&mut self.errored, false) && outside_transaction;
+        let tracked = match std::mem::replace(&mut self.alone, Alone::Nothing) {
+            Alone::SearchPath { path, runs: true, .. } if certain => Some(path),
+            _ => None,
+        };
         if let Some(path) = self.reported.clone().or(tracked)
-            && self.paths.candidates() != [path.clone()]
+            && (self.paths.is_unknown() || self.paths.candidates() != [path.clone()])
         {
             self.paths.settle(path);
             self.epoch += 1;

@@ -8,7 +8,7 @@
 //!
 //! **References**: `exec_execute_message` in the server's postgres.c (SQLSTATE 34000, the portal's name in the message).
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use bytes::BytesMut;
 use portcullis_core::Decision;
@@ -41,6 +41,9 @@ pub(crate) struct Refused {
     detail: Option<String>,
     hint: Option<String>,
 }
+
+/// The longest message a refusal tells the client: what it quotes of the statement is the client's own and can be anything.
+const MAX_MESSAGE: usize = 2048;
 
 /// `insufficient_privilege`.
 const DENIED: &str = "42501";
@@ -136,9 +139,11 @@ impl Refusals {
 impl Inspector {
     /// Refuses a message: notes the deny, and tells the client at the right place of its answers.
     pub(super) fn refuse(&mut self, unit: Unit, mut refused: Refused, out: &mut Outputs) -> Result<(), Stop> {
-        if let Some(judged) = &mut refused.judged {
-            self.session.note(judged, None, None)?;
+        // Noted and let go: thousands of refusals can wait for their place among the answers.
+        if let Some(mut judged) = refused.judged.take() {
+            self.session.note(&mut judged, None, None)?;
         }
+        refused.message = cut(&refused.message).into_owned();
         let state = self.flight.state();
         if self.flight.is_empty() && state != TransactionStatus::InTransaction {
             out.say(|down| refused.encode(down));
@@ -162,4 +167,12 @@ impl Inspector {
         out.up.push_slice(&stand_in);
         Ok(())
     }
+}
+
+fn cut(text: &str) -> Cow<'_, str> {
+    if text.len() <= MAX_MESSAGE {
+        return Cow::Borrowed(text);
+    }
+    let end = (0..=MAX_MESSAGE).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    Cow::Owned(format!("{} …", text.get(..end).unwrap_or_default()))
 }

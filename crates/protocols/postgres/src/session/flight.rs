@@ -16,7 +16,7 @@ use crate::codec::backend::TransactionStatus;
 #[derive(Clone, Debug)]
 pub(crate) enum Effect<P> {
     /// A `Parse` whose `ParseComplete` is owed: the name now means this.
-    Parse { name: Vec<u8>, prepared: P },
+    Parse { name: Vec<u8>, prepared: P, weight: usize },
     /// A `Close` of a statement whose `CloseComplete` is owed.
     CloseStatement { name: Vec<u8> },
     /// A `Close` of a portal.
@@ -25,6 +25,25 @@ pub(crate) enum Effect<P> {
     SqlPrepare { name: Vec<u8>, prepared: P },
     /// SQL-level `DEALLOCATE` of one name, or of all.
     SqlDeallocate { name: Option<Vec<u8>> },
+    /// SQL-level `DECLARE`.
+    SqlDeclare { name: Box<str>, prepared: P, hold: bool },
+    /// SQL-level `CLOSE` of one cursor, or of all.
+    SqlClose { name: Option<Vec<u8>> },
+}
+
+impl<P> Effect<P> {
+    /// Whether the server reports its completion with the whole sync point, not by a message of its own.
+    const fn is_sql(&self) -> bool {
+        matches!(
+            self,
+            Self::SqlPrepare { .. } | Self::SqlDeallocate { .. } | Self::SqlDeclare { .. } | Self::SqlClose { .. }
+        )
+    }
+
+    /// What it counts for while it is in flight.
+    const fn weight(&self) -> usize {
+        if let Self::Parse { weight, .. } = self { *weight } else { 0 }
+    }
 }
 
 #[derive(Debug)]
@@ -33,6 +52,10 @@ struct Group<P> {
     /// Ends of COPY data sent inside the group, not yet matched to a `CopyInResponse`.
     copy_ends: u32,
     errored: bool,
+    /// Messages of the extended protocol whose answer is owed.
+    unanswered: usize,
+    /// The server was asked to say what it has.
+    flushed: bool,
     effects: VecDeque<Effect<P>>,
 }
 
@@ -43,6 +66,17 @@ enum Closer {
     Sync,
     /// A message that is a sync point of its own.
     Own,
+}
+
+/// What becomes of a `Query` or `FunctionCall` inside a sequence that no `Sync` has closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OwnPoint {
+    /// The server runs it.
+    Runs,
+    /// The sequence has failed: the server drops everything up to the next `Sync`.
+    Skipped,
+    /// It depends on answers that are owed; `ask`: the server was not yet asked to flush them.
+    Unknown { ask: bool },
 }
 
 /// How the sync point that a `ReadyForQuery` answers went.
@@ -59,6 +93,9 @@ pub(crate) struct Flight<P> {
     groups: VecDeque<Group<P>>,
     copying: bool,
     state: TransactionStatus,
+    /// Effects in all groups, and what the statements in them count for.
+    effects: usize,
+    held: usize,
 }
 
 impl<P> Flight<P> {
@@ -66,7 +103,7 @@ impl<P> Flight<P> {
     pub(crate) const MAX_GROUPS: usize = 4096;
 
     pub(crate) fn new(state: TransactionStatus) -> Self {
-        Self { groups: VecDeque::new(), copying: false, state }
+        Self { groups: VecDeque::new(), copying: false, state, effects: 0, held: 0 }
     }
 
     /// The transaction state of the last `ReadyForQuery`; true now only when nothing is in flight.
@@ -93,24 +130,78 @@ impl<P> Flight<P> {
         self.groups.len() - usize::from(self.is_gathering())
     }
 
-    /// A message of the extended protocol is sent.
-    pub(crate) fn gather(&mut self) {
+    fn open(&mut self) {
         if !self.is_gathering() {
             self.groups.push_back(Group::new(Closer::Open));
         }
     }
 
-    /// A `Query` or `FunctionCall` is sent.
+    /// A message of the extended protocol is sent.
+    pub(crate) fn gather(&mut self) {
+        self.open();
+        if let Some(group) = self.groups.back_mut() {
+            group.unanswered += 1;
+            group.flushed = false;
+        }
+    }
+
+    /// What becomes of a `Query` or `FunctionCall` sent now.
+    pub(crate) fn own_point_now(&mut self) -> OwnPoint {
+        match self.groups.back_mut().filter(|group| group.closed == Closer::Open) {
+            None => OwnPoint::Runs,
+            Some(group) if group.errored => OwnPoint::Skipped,
+            Some(group) if group.unanswered == 0 => OwnPoint::Runs,
+            Some(group) => OwnPoint::Unknown { ask: !std::mem::replace(&mut group.flushed, true) },
+        }
+    }
+
+    /// A `Query` or `FunctionCall` is sent. It closes a sequence that is still open: the server answers both with one
+    /// `ReadyForQuery`.
     pub(crate) fn own_point(&mut self, effects: VecDeque<Effect<P>>) {
-        self.groups.push_back(Group { effects, ..Group::new(Closer::Own) });
+        self.open();
+        for effect in effects {
+            self.add_effect(effect);
+        }
+        if let Some(group) = self.groups.back_mut() {
+            group.closed = Closer::Own;
+        }
+    }
+
+    /// The server answered one message of the extended protocol: a completion, or what a `Describe` asked for.
+    pub(crate) fn answered(&mut self) {
+        if let Some(front) = self.groups.front_mut() {
+            front.unanswered = front.unanswered.saturating_sub(1);
+        }
     }
 
     /// A message of the extended protocol with an effect is sent.
     pub(crate) fn gather_effect(&mut self, effect: Effect<P>) {
         self.gather();
+        self.add_effect(effect);
+    }
+
+    /// The message sent last has another effect.
+    pub(crate) fn add_effect(&mut self, effect: Effect<P>) {
         if let Some(group) = self.groups.back_mut() {
+            self.effects += 1;
+            self.held += effect.weight();
             group.effects.push_back(effect);
         }
+    }
+
+    /// Effects in flight.
+    pub(crate) fn effects(&self) -> usize {
+        self.effects
+    }
+
+    /// What the statements being prepared count for.
+    pub(crate) fn held(&self) -> usize {
+        self.held
+    }
+
+    fn settled(&mut self, effects: usize, weight: usize) {
+        self.effects = self.effects.saturating_sub(effects);
+        self.held = self.held.saturating_sub(weight);
     }
 
     /// A `Sync` is sent.
@@ -118,7 +209,7 @@ impl<P> Flight<P> {
         if self.copying {
             return;
         }
-        self.gather();
+        self.open();
         if let Some(group) = self.groups.back_mut() {
             group.closed = Closer::Sync;
         }
@@ -149,6 +240,7 @@ impl<P> Flight<P> {
             if let Some(front) = self.groups.front_mut() {
                 front.closed = next.closed;
                 front.copy_ends += next.copy_ends;
+                front.unanswered += next.unanswered;
                 front.effects.extend(next.effects);
             }
         }
@@ -158,12 +250,18 @@ impl<P> Flight<P> {
     /// `ErrorResponse` arrived. Completions owed before a `Sync` will not come.
     pub(crate) fn error(&mut self) {
         self.copying = false;
+        let (mut gone, mut weight) = (0, 0);
         if let Some(front) = self.groups.front_mut() {
             front.errored = true;
-            front
-                .effects
-                .retain(|effect| matches!(effect, Effect::SqlPrepare { .. } | Effect::SqlDeallocate { .. }));
+            front.unanswered = 0;
+            front.effects.retain(|effect| {
+                let stays = effect.is_sql();
+                gone += usize::from(!stays);
+                weight += effect.weight();
+                stays
+            });
         }
+        self.settled(gone, weight);
     }
 
     /// `ParseComplete` or `CloseComplete` arrived: the next protocol-level effect owed, if it is of that kind.
@@ -172,20 +270,22 @@ impl<P> Flight<P> {
         let at = front.effects.iter().position(|effect| match effect {
             Effect::Parse { .. } => parse,
             Effect::CloseStatement { .. } | Effect::ClosePortal => !parse,
-            Effect::SqlPrepare { .. } | Effect::SqlDeallocate { .. } => false,
+            _ => false,
         })?;
-        front.effects.remove(at)
+        let effect = front.effects.remove(at)?;
+        self.settled(1, effect.weight());
+        Some(effect)
     }
 
     /// `ReadyForQuery` arrived.
     pub(crate) fn ready(&mut self, state: TransactionStatus) -> Landed<P> {
         self.state = state;
         self.copying = false;
-        let front = self.groups.pop_front();
-        front.map_or_else(
-            || Landed { errored: false, effects: VecDeque::new() },
-            |group| Landed { errored: group.errored, effects: group.effects },
-        )
+        let Some(group) = self.groups.pop_front() else {
+            return Landed { errored: false, effects: VecDeque::new() };
+        };
+        self.settled(group.effects.len(), group.effects.iter().map(Effect::weight).sum());
+        Landed { errored: group.errored, effects: group.effects }
     }
 
     /// Every prepared statement on its way, oldest first, with its name and whether the group it was sent in still gathers.
@@ -193,9 +293,9 @@ impl<P> Flight<P> {
         self.groups.iter().flat_map(|group| {
             let same_group = group.closed == Closer::Open;
             group.effects.iter().filter_map(move |effect| match effect {
-                Effect::Parse { name, prepared } => Some(Coming { name, prepared, settled: same_group }),
+                Effect::Parse { name, prepared, .. } => Some(Coming { name, prepared, settled: same_group }),
                 Effect::SqlPrepare { name, prepared } => Some(Coming { name, prepared, settled: false }),
-                Effect::CloseStatement { .. } | Effect::ClosePortal | Effect::SqlDeallocate { .. } => None,
+                _ => None,
             })
         })
     }
@@ -212,7 +312,7 @@ pub(crate) struct Coming<'a, P> {
 
 impl<P> Group<P> {
     fn new(closed: Closer) -> Self {
-        Self { closed, copy_ends: 0, errored: false, effects: VecDeque::new() }
+        Self { closed, copy_ends: 0, errored: false, unanswered: 0, flushed: false, effects: VecDeque::new() }
     }
 }
 
@@ -221,7 +321,7 @@ mod tests {
     use super::*;
 
     fn parse(name: &str) -> Effect<u8> {
-        Effect::Parse { name: name.as_bytes().to_vec(), prepared: 0 }
+        Effect::Parse { name: name.as_bytes().to_vec(), prepared: 0, weight: 7 }
     }
 
     #[test]
@@ -266,13 +366,46 @@ mod tests {
     }
 
     #[test]
+    fn a_query_closes_a_sequence_whose_answers_are_in() {
+        // What asyncpg does for a COPY: Parse Describe Flush, the answers, then a Query without a Sync.
+        let mut flight = Flight::<u8>::new(TransactionStatus::Idle);
+        flight.gather_effect(parse("a"));
+        flight.gather();
+        assert_eq!(flight.own_point_now(), OwnPoint::Unknown { ask: true });
+        assert_eq!(flight.own_point_now(), OwnPoint::Unknown { ask: false });
+        assert!(flight.complete(true).is_some());
+        flight.answered();
+        flight.answered();
+        assert_eq!(flight.own_point_now(), OwnPoint::Runs);
+        flight.own_point(VecDeque::new());
+        assert_eq!(flight.owed(), 1);
+        flight.ready(TransactionStatus::Idle);
+        assert!(flight.is_empty());
+    }
+
+    #[test]
+    fn a_query_in_a_sequence_that_failed_is_dropped_as_the_server_drops_it() {
+        let mut flight = Flight::<u8>::new(TransactionStatus::Idle);
+        flight.gather();
+        flight.gather();
+        flight.error();
+        assert_eq!(flight.own_point_now(), OwnPoint::Skipped);
+        flight.sync();
+        flight.ready(TransactionStatus::Idle);
+        assert_eq!(flight.own_point_now(), OwnPoint::Runs);
+    }
+
+    #[test]
     fn an_error_forgets_parses_that_will_not_complete() {
         let mut flight = Flight::<u8>::new(TransactionStatus::Idle);
         flight.gather_effect(parse("a"));
         flight.gather_effect(parse("b"));
         flight.sync();
+        assert_eq!((flight.effects(), flight.held()), (2, 14));
         assert!(flight.complete(true).is_some());
+        assert_eq!((flight.effects(), flight.held()), (1, 7));
         flight.error();
+        assert_eq!((flight.effects(), flight.held()), (0, 0));
         assert!(flight.complete(true).is_none());
         assert!(flight.ready(TransactionStatus::Failed).errored);
         assert_eq!(flight.state(), TransactionStatus::Failed);

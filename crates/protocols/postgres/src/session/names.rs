@@ -20,6 +20,17 @@ pub(crate) const MAX_NAMES: usize = 20_000;
 /// The most candidates a name may have.
 const MAX_CANDIDATES: usize = 8;
 
+/// The most bytes of statement text that a session's names may hold.
+pub(crate) const MAX_TEXT: usize = 64 * 1024 * 1024;
+
+/// What a name costs besides its statement's text.
+const OVERHEAD: usize = 256;
+
+/// What one remembered statement counts for.
+pub(crate) fn weight(prepared: &Prepared) -> usize {
+    prepared.text().len() + OVERHEAD
+}
+
 /// A portal: what it runs, and under which rules it was allowed.
 #[derive(Debug, Clone)]
 pub(crate) struct Portal {
@@ -31,9 +42,13 @@ pub(crate) struct Portal {
 pub(crate) struct Names {
     prepared: HashMap<Vec<u8>, Candidates>,
     portals: HashMap<Vec<u8>, Portal>,
-    cursors: HashMap<Vec<u8>, Candidates>,
+    /// What named portals were before they were bound again: where the server refused that, the first is still what runs.
+    rebound: HashMap<Vec<u8>, Candidates>,
+    cursors: HashMap<Vec<u8>, Cursor>,
     temporaries: Vec<Box<str>>,
     temporaries_overflow: bool,
+    /// What the statements behind all of these count for; see [`weight`].
+    held: usize,
 }
 
 /// What a name can mean. Empty: nothing this session made.
@@ -45,6 +60,13 @@ pub(crate) enum Candidates {
     TooMany,
 }
 
+#[derive(Debug, Default)]
+struct Cursor {
+    candidates: Candidates,
+    /// `WITH HOLD`, perhaps: it may outlive its transaction.
+    hold: bool,
+}
+
 impl Default for Candidates {
     fn default() -> Self {
         Self::Few(Vec::new())
@@ -53,13 +75,18 @@ impl Default for Candidates {
 
 impl Names {
     pub(crate) fn has_room(&self) -> bool {
-        self.prepared.len() < MAX_NAMES && self.portals.len() < MAX_NAMES && self.cursors.len() < MAX_NAMES
+        self.prepared.len() < MAX_NAMES
+            && self.portals.len() < MAX_NAMES
+            && self.cursors.len() < MAX_NAMES
+            && self.held < MAX_TEXT
     }
 
     /// The server confirmed that the name now means this.
     pub(crate) fn set(&mut self, name: &[u8], prepared: Prepared) {
+        self.held += weight(&prepared);
         match self.prepared.get_mut(name) {
             Some(Candidates::Few(known)) => {
+                self.held = self.held.saturating_sub(known.iter().map(weight).sum());
                 known.clear();
                 known.push(prepared);
             }
@@ -72,30 +99,46 @@ impl Names {
 
     /// The name may mean this too.
     pub(crate) fn add(&mut self, name: &[u8], prepared: Prepared) {
-        self.prepared.entry(limits::significant(name).to_vec()).or_default().add(prepared);
+        let candidates = self.prepared.entry(limits::significant(name).to_vec()).or_default();
+        candidates.add(prepared, &mut self.held);
     }
 
     pub(crate) fn forget(&mut self, name: &[u8]) {
-        self.prepared.remove(name);
+        if let Some(known) = self.prepared.remove(name) {
+            self.held = self.held.saturating_sub(known.weight());
+        }
     }
 
     /// Every named statement is gone. `DEALLOCATE ALL` keeps the unnamed one.
     pub(crate) fn forget_all(&mut self) {
-        self.prepared.retain(|name, _| name.is_empty());
+        let held = &mut self.held;
+        self.prepared.retain(|name, known| {
+            if !name.is_empty() {
+                *held = held.saturating_sub(known.weight());
+            }
+            name.is_empty()
+        });
     }
 
     /// What a name can mean by what the server has answered so far; `None` where that is too much to say.
     pub(crate) fn confirmed(&self, name: &[u8]) -> Option<&[Prepared]> {
         match self.prepared.get(name) {
             None => Some(&[]),
-            Some(Candidates::Few(few)) => Some(few),
-            Some(Candidates::TooMany) => None,
+            Some(known) => known.few(),
         }
     }
 
     pub(crate) fn set_portal(&mut self, name: &[u8], portal: Portal) {
+        self.held += weight(&portal.prepared);
         match self.portals.get_mut(name) {
-            Some(known) => *known = portal,
+            Some(known) => {
+                let before = std::mem::replace(known, portal).prepared;
+                self.held = self.held.saturating_sub(weight(&before));
+                // The unnamed portal is replaced; binding a named one again fails while it lives.
+                if !name.is_empty() {
+                    self.rebound.entry(name.to_vec()).or_default().add(before, &mut self.held);
+                }
+            }
             None => {
                 self.portals.insert(name.to_vec(), portal);
             }
@@ -110,34 +153,69 @@ impl Names {
         self.portals.get_mut(name)
     }
 
+    /// Everything an `Execute` of this portal or cursor can run: nothing of that name is known where empty; `None` where it
+    /// is too much to say.
+    pub(crate) fn runnable(&self, name: &[u8]) -> Option<Vec<Prepared>> {
+        let mut all: Vec<Prepared> = self.portals.get(name).map(|p| Arc::clone(&p.prepared)).into_iter().collect();
+        let cursor = self.cursors.get(name).map(|cursor| &cursor.candidates);
+        for candidates in self.rebound.get(name).into_iter().chain(cursor) {
+            all.extend(candidates.few()?.iter().map(Arc::clone));
+        }
+        Some(all)
+    }
+
+    /// Whether it is certain which of several bound portals of that name the server has.
+    pub(crate) fn is_rebound(&self, name: &[u8]) -> bool {
+        self.rebound.contains_key(name)
+    }
+
     pub(crate) fn close_portal(&mut self, name: &[u8]) {
-        self.portals.remove(name);
+        if let Some(portal) = self.portals.remove(name) {
+            self.held = self.held.saturating_sub(weight(&portal.prepared));
+        }
+        if let Some(known) = self.rebound.remove(name) {
+            self.held = self.held.saturating_sub(known.weight());
+        }
     }
 
     /// Outside a transaction no portal lives but cursors `WITH HOLD`.
     pub(crate) fn end_transaction(&mut self) {
-        if !self.portals.is_empty() {
-            self.portals.clear();
+        let held = &mut self.held;
+        for (_, portal) in self.portals.drain() {
+            *held = held.saturating_sub(weight(&portal.prepared));
         }
+        for (_, known) in self.rebound.drain() {
+            *held = held.saturating_sub(known.weight());
+        }
+        self.cursors.retain(|_, cursor| {
+            if !cursor.hold {
+                *held = held.saturating_sub(cursor.candidates.weight());
+            }
+            cursor.hold
+        });
     }
 
-    pub(crate) fn add_cursor(&mut self, name: &str, prepared: Prepared) {
-        self.cursors.entry(limits::significant(name.as_bytes()).to_vec()).or_default().add(prepared);
+    pub(crate) fn add_cursor(&mut self, name: &str, prepared: Prepared, hold: bool) {
+        let cursor = self.cursors.entry(limits::significant(name.as_bytes()).to_vec()).or_default();
+        cursor.hold |= hold;
+        cursor.candidates.add(prepared, &mut self.held);
     }
 
+    /// The cursor is closed; all are where no name is given.
+    pub(crate) fn close_cursor(&mut self, name: Option<&[u8]>) {
+        let held = &mut self.held;
+        self.cursors.retain(|known, cursor| {
+            let stays = name.is_some_and(|name| name != known.as_slice());
+            if !stays {
+                *held = held.saturating_sub(cursor.candidates.weight());
+            }
+            stays
+        });
+    }
+
+    /// What `FETCH` can be reading.
     pub(crate) fn cursors(&self, name: &str) -> Vec<Prepared> {
-        let name = limits::significant(name.as_bytes());
-        let portal = self.portals.get(name).map(|portal| Arc::clone(&portal.prepared));
-        match self.cursors.get(name) {
-            None => portal.into_iter().collect(),
-            Some(Candidates::Few(few)) => few.iter().map(Arc::clone).chain(portal).collect(),
-            Some(Candidates::TooMany) => Vec::new(),
-        }
-    }
-
-    /// Whether the name is a cursor made by `DECLARE`: `Execute` may run it without a `Bind`.
-    pub(crate) fn is_cursor(&self, name: &[u8]) -> bool {
-        self.cursors.contains_key(name)
+        self.runnable(limits::significant(name.as_bytes())).unwrap_or_default()
     }
 
     pub(crate) fn add_temporary(&mut self, name: &str) {
@@ -157,15 +235,73 @@ impl Names {
 }
 
 impl Candidates {
-    fn add(&mut self, prepared: Prepared) {
+    fn add(&mut self, prepared: Prepared, held: &mut usize) {
         let Self::Few(few) = self else { return };
         if few.iter().any(|known| Arc::ptr_eq(known, &prepared)) {
             return;
         }
         if few.len() >= MAX_CANDIDATES {
+            *held = held.saturating_sub(self.weight());
             *self = Self::TooMany;
         } else {
+            *held += weight(&prepared);
             few.push(prepared);
         }
+    }
+
+    fn few(&self) -> Option<&[Prepared]> {
+        match self {
+            Self::Few(few) => Some(few),
+            Self::TooMany => None,
+        }
+    }
+
+    fn weight(&self) -> usize {
+        self.few().unwrap_or_default().iter().map(weight).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn prepared(text: &str) -> Prepared {
+        Arc::new(Analysis::opaque(text, "a test"))
+    }
+
+    #[test]
+    fn what_is_forgotten_counts_no_more() {
+        let mut names = Names::default();
+        names.set(b"a", prepared("SELECT 1"));
+        names.set(b"a", prepared("SELECT 2"));
+        names.add(b"a", prepared("SELECT 3"));
+        names.add(b"b", prepared("SELECT 4"));
+        names.set(b"", prepared("SELECT 5"));
+        names.add_cursor("c", prepared("SELECT 6"), true);
+        names.add_cursor("d", prepared("SELECT 7"), false);
+        for _ in 0..2 * MAX_CANDIDATES {
+            names.add_cursor("e", prepared("SELECT 8"), true);
+        }
+        assert!(names.cursors("e").is_empty() && names.runnable(b"e").is_none());
+        assert!(names.held > 6 * OVERHEAD);
+        names.end_transaction();
+        assert!(names.cursors("d").is_empty() && names.cursors("c").len() == 1);
+        names.close_cursor(Some(b"c"));
+        names.close_cursor(None);
+        names.forget_all();
+        assert_eq!(names.held, weight(&prepared("SELECT 5")));
+        names.forget(b"");
+        assert_eq!(names.held, 0);
+    }
+
+    #[test]
+    fn statements_are_bounded_by_their_text_not_only_by_their_number() {
+        let mut names = Names::default();
+        let long = "x".repeat(1024 * 1024);
+        for number in 0..MAX_TEXT / long.len() {
+            assert!(names.has_room(), "full after {number}");
+            names.set(number.to_string().as_bytes(), prepared(&long));
+        }
+        assert!(!names.has_room());
     }
 }
