@@ -1,6 +1,13 @@
-//! `docs/manual/cli.md` is what the program says of itself. `make bless` writes it anew.
+//! Documents that must stay true: `docs/manual/cli.md` is what the program says of itself (`make bless` writes it anew), the
+//! architecture names every invariant, links lead somewhere.
 
-use std::{fmt::Write as _, fs, path::Path, process::Command};
+use std::{
+    collections::BTreeSet,
+    fmt::Write as _,
+    fs,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 const INTRODUCTION: &str = "# The command line
 
@@ -35,9 +42,14 @@ fn help(args: &[&str]) -> String {
 
 /// The subcommands that a help text lists.
 fn commands(help: &str) -> Vec<String> {
-    let list = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let list =
+        help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
     let names = list.filter_map(|line| line.strip_prefix("  ").filter(|rest| !rest.starts_with(' ')));
-    names.filter_map(|line| line.split_whitespace().next()).filter(|name| *name != "help").map(str::to_owned).collect()
+    names
+        .filter_map(|line| line.split_whitespace().next())
+        .filter(|name| *name != "help")
+        .map(str::to_owned)
+        .collect()
 }
 
 fn section(page: &mut String, path: &[&str]) {
@@ -65,4 +77,90 @@ fn the_manual_s_page_of_the_command_line_is_what_the_program_says() {
     }
     let written = fs::read_to_string(&path).unwrap_or_default();
     assert_eq!(written, page, "docs/manual/cli.md is not current: `make bless` writes it");
+}
+
+fn repository() -> PathBuf {
+    fs::canonicalize(Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap()
+}
+
+/// Files with this ending under a folder, what builds and packages leave aside.
+fn files(folder: &Path, ending: &str) -> Vec<PathBuf> {
+    let entries = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap());
+    let wanted = entries.filter(|entry| {
+        let name = entry.file_name();
+        !["target", "node_modules"].iter().any(|skipped| name == *skipped)
+            && !name.to_string_lossy().starts_with('.')
+    });
+    wanted
+        .flat_map(|entry| match entry.file_type().unwrap() {
+            kind if kind.is_dir() => files(&entry.path(), ending),
+            _ if entry.path().extension().is_some_and(|found| found == ending) => vec![entry.path()],
+            _ => Vec::new(),
+        })
+        .collect()
+}
+
+#[test]
+fn the_architecture_lists_every_invariant_and_its_tests_are_there() {
+    let code: String = files(&repository().join("crates"), "rs")
+        .iter()
+        .map(|path| fs::read_to_string(path).unwrap())
+        .collect();
+    let marker = concat!("INVARIANT", "(");
+    let kept: BTreeSet<&str> =
+        code.split(marker).skip(1).filter_map(|rest| rest.split_once(')')).map(|(name, _)| name).collect();
+    let page = fs::read_to_string(repository().join("docs/ARCHITECTURE.md")).unwrap();
+    let table = page.split("## Invariants").nth(1).and_then(|rest| rest.split("\n## ").next()).unwrap();
+    let rows: Vec<Vec<&str>> = table
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .map(|line| line.split('|').map(str::trim).collect())
+        .collect();
+    let listed: BTreeSet<&str> = rows.iter().map(|row| row[1].trim_matches('`')).collect();
+    assert_eq!(listed, kept, "docs/ARCHITECTURE.md, table of invariants");
+    for row in &rows {
+        for test in row[4].split('`').skip(1).step_by(2).filter(|name| name.contains('_')) {
+            assert!(
+                code.contains(&format!("fn {test}(")),
+                "no test is called `{test}`, which is to prove {}",
+                row[1]
+            );
+        }
+    }
+}
+
+/// The anchors of a page's headings, as GitHub makes them.
+fn anchors(text: &str) -> BTreeSet<String> {
+    let headings =
+        text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |c: &char| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_');
+    headings
+        .map(|text| {
+            text.to_lowercase().chars().filter(kept).map(|c| if c == ' ' { '-' } else { c }).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let root = repository();
+    let mut broken = Vec::new();
+    for path in files(&root, "md") {
+        let text = fs::read_to_string(&path).unwrap();
+        for target in
+            text.split("](").skip(1).filter_map(|rest| rest.split_once(')')).map(|(target, _)| target)
+        {
+            if target.contains("://") {
+                continue;
+            }
+            let (file, anchor) = target.split_once('#').unwrap_or((target, ""));
+            let there = if file.is_empty() { path.clone() } else { path.parent().unwrap().join(file) };
+            let found = there.exists()
+                && (anchor.is_empty() || anchors(&fs::read_to_string(&there).unwrap()).contains(anchor));
+            if !found {
+                broken.push(format!("{}: {target}", path.strip_prefix(&root).unwrap().display()));
+            }
+        }
+    }
+    assert_eq!(broken, Vec::<String>::new());
 }
