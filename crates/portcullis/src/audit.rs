@@ -28,11 +28,10 @@ enum Command {
 /// Finds audit events; everything given must hold. The newest first.
 ///
 /// Where no gateway runs on the data directory of `--config`, the index there is read instead, and standard error says so.
-///
-///   portcullis audit search --connection prod-logs --decision deny --since 2026-03-01T00:00:00Z
-///   portcullis audit search --text 'drop table' --output json
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:
+  portcullis audit search --connection prod-logs --decision deny --since 2026-03-01T00:00:00Z
+  portcullis audit search --text 'drop table' --output json")]
 struct Search {
     /// On this connection
     #[arg(long, value_name = "NAME")]

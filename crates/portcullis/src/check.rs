@@ -15,11 +15,10 @@ use crate::{
 ///
 /// Exits 0 when they can be used (warnings included), 1 when not. Give the process file with `--config`, which checks the policy
 /// documents it names too, or policy documents alone.
-///
-///   portcullis check --config gateway.yaml
-///   portcullis check policy.yaml more-policies/
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:
+  portcullis check --config gateway.yaml
+  portcullis check policy.yaml more-policies/")]
 pub struct Args {
     /// The process file; the policy documents it names are checked too
     #[arg(long, value_name = "FILE", conflicts_with = "policy")]

@@ -2,7 +2,9 @@
 
 use std::net::IpAddr;
 
-use portcullis_core::{Clock as _, ConnectionName, SystemClock, Timestamp};
+use portcullis_core::{
+    Clock as _, ConnectionName, Operation, StatementKind, SystemClock, Timestamp, operation::Classified,
+};
 use portcullis_policy::{Expectation, Question, Window, explain};
 
 use crate::{
@@ -18,10 +20,9 @@ use crate::{
 /// The same code decides in the gateway. Exits 0 when the answer is allow, 1 when not. Without a statement it answers whether
 /// the connection opens. Names without a schema are looked for along `--search-path`; views and functions of your own are not
 /// known here, so the gateway may see more in a statement than this does.
-///
-///   portcullis explain --config gateway.yaml --identity-group incident-triage-agents prod-logs 'SELECT * FROM events'
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:
+  portcullis explain --config gateway.yaml --identity-group incident-triage-agents prod-logs 'SELECT * FROM events'")]
 pub struct Args {
     /// The connection's name
     connection: ConnectionName,
@@ -54,9 +55,8 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
     let principal = args.identity.principal(&policy)?;
     let operations = match (&args.sql, policy.connection(&args.connection)) {
         (Some(sql), Some(connection)) => {
-            Statements::new(&args.search_path)?.read(connection, sql).map_err(|error| {
-                Failure::new(Exit::No, format!("deny: the statement cannot be read: {error}"))
-            })?
+            let read = Statements::new(&args.search_path)?.read(connection, sql);
+            read.unwrap_or_else(|error| vec![unreadable(sql, error)])
         }
         _ => Vec::new(),
     };
@@ -84,4 +84,15 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
         }
     }
     if explanation.outcome == Expectation::Allow { Ok(()) } else { Err(Failure::told(Exit::No)) }
+}
+
+/// What a gateway makes of a statement it cannot read: an operation that nobody could classify.
+fn unreadable(text: &str, error: String) -> Operation {
+    Operation {
+        kinds: vec![StatementKind::word("unknown")],
+        resources: Vec::new(),
+        text: text.into(),
+        lacks: Vec::new(),
+        classified: Classified::Not(error),
+    }
 }

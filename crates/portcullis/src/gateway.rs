@@ -140,7 +140,7 @@ async fn live(
     let mut background = tokio::task::JoinSet::new();
     background.spawn(supervisor.run());
     background.spawn(reload.run(files, asked));
-    background.spawn(tls.watch(CERTIFICATE_INTERVAL));
+    background.spawn(Arc::clone(&tls).watch(CERTIFICATE_INTERVAL));
     background.spawn(ship(Arc::clone(&store), Arc::clone(&journal)));
     background.spawn(async move {
         loop {
@@ -149,10 +149,14 @@ async fn live(
         }
     });
     background.spawn(forget(Arc::clone(&store), access, Arc::clone(&clock)));
-    background.spawn(async move {
-        loop {
-            tokio::time::sleep(UPKEEP_INTERVAL).await;
-            metrics.run_upkeep();
+    background.spawn({
+        let (store, journal) = (Arc::clone(&store), Arc::clone(&journal));
+        async move {
+            loop {
+                tokio::time::sleep(UPKEEP_INTERVAL).await;
+                metrics.run_upkeep();
+                measure(&tls, &store, &journal).await;
+            }
         }
     });
     loop {
@@ -189,6 +193,27 @@ async fn live(
         .map_err(|error| Failure::cannot(format!("the end could not be journalled: {error}")))?;
     tracing::info!("stopped");
     Ok(())
+}
+
+/// What is worth an alert before anybody notices: a certificate that ends, an index that falls behind.
+async fn measure(
+    tls: &portcullis_proxy::DownstreamTls,
+    store: &Arc<portcullis_store::Store>,
+    journal: &portcullis_audit::Journal,
+) {
+    if let Some(end) = tls.not_after() {
+        metrics::gauge!("portcullis_certificate_not_after_seconds").set(seconds(end));
+    }
+    let store = Arc::clone(store);
+    let shipped = tokio::task::spawn_blocking(move || store.shipped()).await;
+    if let (Ok(Ok(shipped)), Ok(end)) = (shipped, journal.end()) {
+        let behind = u32::try_from(end.sequence.saturating_sub(shipped.sequence)).unwrap_or(u32::MAX);
+        metrics::gauge!("portcullis_audit_index_behind_events").set(f64::from(behind));
+    }
+}
+
+fn seconds(at: portcullis_core::Timestamp) -> f64 {
+    u32::try_from(at.as_seconds()).map_or(f64::INFINITY, f64::from)
 }
 
 /// Keeps the index up with the journal. When it cannot, sessions go on: the journal is the truth, and `/readyz` says so.

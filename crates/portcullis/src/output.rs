@@ -64,6 +64,9 @@ pub fn table(headings: &[&str], rows: Vec<Vec<String>>, nothing: &str) {
     for row in rows {
         table.add_row(row.into_iter().map(|cell| printable(&cell)).collect::<Vec<_>>());
     }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
     for text in table.lines() {
         line(text.trim_end());
     }

@@ -13,11 +13,10 @@ use crate::{
 /// Lists what an identity can reach, or who can reach a connection: every grant, when, with what scope, under what condition.
 ///
 /// Read from the grants that decide; conditions are shown, not judged. Exits 1 when there is no way.
-///
-///   portcullis reach --config gateway.yaml --identity-group incident-triage-agents
-///   portcullis reach --config gateway.yaml --connection prod-logs
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = "Examples:
+  portcullis reach --config gateway.yaml --identity-group incident-triage-agents
+  portcullis reach --config gateway.yaml --connection prod-logs")]
 pub struct Args {
     #[command(flatten)]
     identity: IdentityArgs,

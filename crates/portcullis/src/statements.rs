@@ -85,8 +85,7 @@ mod tests {
     fn read(text: &str) -> Vec<String> {
         let (policy, report) = portcullis_policy::check(&[portcullis_policy::SourceFile {
             path: "p.yaml".into(),
-            text: "connections: { db: { protocol: postgres, address: 'db:5432', tls: { mode: disable } } }"
-                .to_owned(),
+            text: "connections: { db: { protocol: postgres, address: 'db:5432', database: db } }".to_owned(),
         }]);
         let policy = policy.unwrap_or_else(|| panic!("{}", report.render(false)));
         let connection = policy.connection(&"db".parse().unwrap()).unwrap();

@@ -13,11 +13,10 @@ use crate::{
 /// Fetches an access token from an issuer by client credentials and prints it.
 ///
 /// For trying a gateway and for `dev-idp`; a workload uses its platform's own way (managed identity, federated credential).
-///
-///   export PGPASSWORD=$(portcullis token --issuer http://127.0.0.1:8400/TENANT/v2.0 \
-///       --client-id … --client-secret-file secret.txt --scope api://portcullis/.default)
 #[derive(Debug, clap::Args)]
-#[command(verbatim_doc_comment)]
+#[command(after_help = r#"Examples:
+  export PGPASSWORD=$(portcullis token --issuer http://127.0.0.1:8400/TENANT/v2.0 \
+      --client-id … --client-secret-file secret.txt --scope api://portcullis/.default)"#)]
 pub struct Args {
     /// The issuer; its metadata says where tokens are given
     #[arg(long, value_name = "URL")]

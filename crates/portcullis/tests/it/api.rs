@@ -14,7 +14,9 @@ async fn administrative_routes_want_the_admin_token_and_no_other() {
     let (http, agent) = (lab.http(), lab.token(TRIAGE).await);
     for route in ADMIN_ROUTES {
         let url = format!("{}/api/v1/{route}", lab.url());
-        for request in [http.get(&url), http.get(&url).bearer_auth(&agent), http.get(&url).bearer_auth("x".repeat(43))] {
+        for request in
+            [http.get(&url), http.get(&url).bearer_auth(&agent), http.get(&url).bearer_auth("x".repeat(43))]
+        {
             let answer = request.send().await.unwrap();
             assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{route}");
             assert!(answer.headers().contains_key(header::WWW_AUTHENTICATE));
@@ -22,10 +24,18 @@ async fn administrative_routes_want_the_admin_token_and_no_other() {
             let text = answer.text().await.unwrap();
             assert!(!text.contains(&agent) && !text.contains("xxxx"), "no token is repeated: {text}");
         }
-        assert_eq!(http.get(&url).bearer_auth(lab.admin_token()).send().await.unwrap().status(), 200, "{route}");
+        assert_eq!(
+            http.get(&url).bearer_auth(lab.admin_token()).send().await.unwrap().status(),
+            200,
+            "{route}"
+        );
     }
     let whoami = format!("{}/api/v1/whoami", lab.url());
-    assert_eq!(http.get(&whoami).bearer_auth(lab.admin_token()).send().await.unwrap().status(), 401, "and the other way round");
+    assert_eq!(
+        http.get(&whoami).bearer_auth(lab.admin_token()).send().await.unwrap().status(),
+        401,
+        "and the other way round"
+    );
     assert_eq!(http.get(&whoami).bearer_auth(&agent).send().await.unwrap().status(), 200);
 }
 
@@ -33,10 +43,17 @@ async fn administrative_routes_want_the_admin_token_and_no_other() {
 async fn health_is_open_and_every_answer_is_dressed() {
     let lab = Lab::new().await;
     let http = lab.http();
-    for (path, part) in [("healthz", "ok"), ("readyz", "\"ready\":true"), ("metrics", "portcullis_sessions_live")] {
+    for (path, part) in
+        [("healthz", "ok"), ("readyz", "\"ready\":true"), ("metrics", "portcullis_sessions_live")]
+    {
         let answer = http.get(format!("{}/{path}", lab.url())).send().await.unwrap();
         assert_eq!(answer.status(), 200, "{path}");
-        for name in ["cache-control", "x-content-type-options", "content-security-policy", "strict-transport-security"] {
+        for name in [
+            "cache-control",
+            "x-content-type-options",
+            "content-security-policy",
+            "strict-transport-security",
+        ] {
             assert!(answer.headers().contains_key(name), "{path} lacks {name}");
         }
         assert!(!answer.headers().contains_key("access-control-allow-origin"));
@@ -73,7 +90,12 @@ async fn bodies_are_json_small_and_exact() {
 #[tokio::test]
 async fn a_token_of_64_kib_fits_the_header() {
     let lab = Lab::new().await;
-    let answer = lab.http().get(format!("{}/api/v1/whoami", lab.url())).bearer_auth("y".repeat(64 * 1024)).send().await;
+    let answer = lab
+        .http()
+        .get(format!("{}/api/v1/whoami", lab.url()))
+        .bearer_auth("y".repeat(64 * 1024))
+        .send()
+        .await;
     assert_eq!(answer.unwrap().status(), 401);
 }
 

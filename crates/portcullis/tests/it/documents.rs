@@ -13,7 +13,8 @@ async fn transcript(commands: &[&[&str]]) -> String {
     let mut text = String::new();
     for args in commands {
         let answer = run(args, &[], &testdata()).await;
-        let shown = args.iter().map(|arg| if arg.contains(' ') { format!("'{arg}'") } else { (*arg).to_owned() });
+        let shown =
+            args.iter().map(|arg| if arg.contains(' ') { format!("'{arg}'") } else { (*arg).to_owned() });
         writeln!(text, "$ portcullis {}", shown.collect::<Vec<_>>().join(" ")).unwrap();
         text.push_str(&answer.stdout);
         for line in answer.stderr.lines() {
@@ -42,13 +43,24 @@ async fn check() {
 #[tokio::test]
 async fn test() {
     insta::assert_snapshot!(
-        transcript(&[&["test", "--config", "gateway.yaml"], &["test", "--policy", "good.yaml", "--policy", "failing.yaml"]]).await
+        transcript(&[
+            &["test", "--config", "gateway.yaml"],
+            &["test", "--policy", "good.yaml", "--policy", "failing.yaml"]
+        ])
+        .await
     );
 }
 
 #[tokio::test]
 async fn explain() {
-    let who = ["--config", "gateway.yaml", "--identity-group", "incident-triage-agents", "--at", "2026-01-05T12:00:00Z"];
+    let who = [
+        "--config",
+        "gateway.yaml",
+        "--identity-group",
+        "incident-triage-agents",
+        "--at",
+        "2026-01-05T12:00:00Z",
+    ];
     let ask = |rest: &[&'static str]| [&["explain"][..], &who, rest].concat();
     let (allowed, dropped, scope, window, open, nobody, garbage) = (
         ask(&["shop-db", "SELECT lower(max(name)), count(*) FROM orders"]),
@@ -60,7 +72,8 @@ async fn explain() {
         ask(&["shop-db", "SELEC 1"]),
     );
     insta::assert_snapshot!(
-        transcript(&[&allowed, &dropped, &scope, &window, &open, &nobody, &garbage, &["explain", "shop-db"]]).await
+        transcript(&[&allowed, &dropped, &scope, &window, &open, &nobody, &garbage, &["explain", "shop-db"]])
+            .await
     );
 }
 
@@ -71,14 +84,9 @@ async fn reach() {
             &["reach", "--config", "gateway.yaml", "--identity-group", "incident-triage-agents"],
             &["reach", "--config", "gateway.yaml", "--connection", "shop-db"],
             &["reach", "--config", "gateway.yaml", "--connection", "shop"],
-            &["reach", "--config", "gateway.yaml", "--identity-app", "nobody"],
+            &["reach", "--config", "gateway.yaml", "--identity-app", "00000000-0000-4000-8000-000000000000"],
             &["reach", "--config", "gateway.yaml"],
         ])
         .await
     );
-}
-
-#[tokio::test]
-async fn help() {
-    insta::assert_snapshot!(transcript(&[&["--help"], &["gateway", "-h"], &["request", "--help"], &["audit", "search", "--help"]]).await);
 }

@@ -33,7 +33,8 @@ async fn a_second_sigterm_ends_what_is_left() {
     let busy = lab.open("shop-db", &lab.token(TRIAGE).await).await;
     busy.client.simple_query("BEGIN").await.unwrap();
     let pid = lab.gateway.id().to_string();
-    let term = || std::process::Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &pid]).status().unwrap();
+    let term =
+        || std::process::Command::new("sh").args(["-c", "kill -s TERM \"$0\"", &pid]).status().unwrap();
     term();
     lab.gateway.wait_for_line("sessions may finish").await;
     term();

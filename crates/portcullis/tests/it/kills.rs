@@ -18,8 +18,9 @@ async fn a_killed_session_ends_with_the_reason_and_does_not_come_back() {
     assert_eq!(code, "57P01");
     assert!(message.contains("looks wrong"), "{message}");
 
-    let refused = lab.psql("shop-on-request", &token, "SELECT 1").await;
-    assert!(refused.err().contains("28000") && refused.stderr.contains("blocked"), "{}", refused.stderr);
+    let (code, message) = lab.refused("shop-on-request", &token).await;
+    assert_eq!(code, "28000");
+    assert!(message.contains("blocked") && message.contains("looks wrong"), "{message}");
     let asked = lab.as_agent(&token, &["request", "shop-on-request", "--reason", "again"]).await;
     assert_eq!(asked.code, 4, "a block covers requests too: {asked:?}");
     lab.psql("shop-db", &token, "SELECT 1").await.ok();
@@ -37,7 +38,8 @@ async fn a_killed_identity_is_out_everywhere_also_after_a_restart() {
     let mut lab = Lab::new().await;
     let token = lab.token(TRIAGE).await;
     let (first, second) = (lab.open("shop-db", &token).await, lab.open("shop-db", &token).await);
-    let killed = lab.cli(&["kill", "--identity", &key(TRIAGE), "--reason", "leaked", "--output", "json"]).await.json();
+    let killed =
+        lab.cli(&["kill", "--identity", &key(TRIAGE), "--reason", "leaked", "--output", "json"]).await.json();
     assert_eq!(killed["sessions"], 2);
     for session in [first, second] {
         assert_eq!(session.ended().await.0, "57P01");
@@ -46,7 +48,10 @@ async fn a_killed_identity_is_out_everywhere_also_after_a_restart() {
 
     lab.gateway.terminate().await;
     lab.restart().await;
-    assert!(lab.psql("shop-db", &token, "SELECT 1").await.err().contains("leaked"), "blocks outlive the gateway");
+    assert!(
+        lab.psql("shop-db", &token, "SELECT 1").await.err().contains("leaked"),
+        "blocks outlive the gateway"
+    );
     lab.cli(&["kill", "--lift", "--identity", &key(TRIAGE)]).await.ok();
     lab.psql("shop-db", &token, "SELECT 1").await.ok();
 }

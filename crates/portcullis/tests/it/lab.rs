@@ -170,7 +170,8 @@ impl Lab {
     /// One statement through psql, over verified TLS.
     pub async fn psql(&self, connection: &str, token: &str, sql: &str) -> PsqlOutput {
         let certificate = PathBuf::from(self.listeners["certificate"].as_str().unwrap());
-        let psql = Psql::to(self.listener("postgres").port(), connection).password(token).verify_full(&certificate);
+        let psql =
+            Psql::to(self.listener("postgres").port(), connection).password(token).verify_full(&certificate);
         psql.run(&["-v", "VERBOSITY=verbose", "-c", sql]).await
     }
 
@@ -182,6 +183,21 @@ impl Lab {
         Session { client, ended: tokio::spawn(connection) }
     }
 
+    /// A connect that is refused: (SQLSTATE, message). psql shows no SQLSTATE of a connection that never was.
+    pub async fn refused(&self, connection: &str, token: &str) -> (String, String) {
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(self.listener("postgres").port()).user(connection).password(token);
+        let error = config.connect(NoTls).await.err().expect("a refusal");
+        let error = error.as_db_error().unwrap_or_else(|| panic!("a refusal by protocol: {error:?}"));
+        (error.code().code().to_owned(), error.message().to_owned())
+    }
+
+    /// Nobody came over TCP: the gateway does, the set-up uses the Unix socket.
+    #[track_caller]
+    pub fn server_saw_nobody(&self) {
+        assert!(!self.server.saw("host=127.0.0.1"), "the server saw somebody:\n{}", self.server.log());
+    }
+
     /// The command line, pointed at this gateway by its process file.
     pub async fn cli(&self, args: &[&str]) -> Answer {
         self.run(args, &[("PORTCULLIS_CONFIG", &self.config().display().to_string())]).await
@@ -190,8 +206,11 @@ impl Lab {
     /// The command line as an agent has it: address, certificate and token.
     pub async fn as_agent(&self, token: &str, args: &[&str]) -> Answer {
         let certificate = self.listeners["certificate"].as_str().unwrap().to_owned();
-        let env =
-            [("PORTCULLIS_GATEWAY", self.url()), ("PORTCULLIS_CA", certificate), ("PORTCULLIS_TOKEN", token.to_owned())];
+        let env = [
+            ("PORTCULLIS_GATEWAY", self.url()),
+            ("PORTCULLIS_CA", certificate),
+            ("PORTCULLIS_TOKEN", token.to_owned()),
+        ];
         self.run(args, &env.each_ref().map(|(name, value)| (*name, value.as_str()))).await
     }
 
@@ -215,7 +234,12 @@ impl Lab {
     }
 
     /// Runs psql until `wanted` likes what it says: for what takes effect within seconds.
-    pub async fn psql_until(&self, connection: &str, token: &str, wanted: impl Fn(&PsqlOutput) -> bool) -> PsqlOutput {
+    pub async fn psql_until(
+        &self,
+        connection: &str,
+        token: &str,
+        wanted: impl Fn(&PsqlOutput) -> bool,
+    ) -> PsqlOutput {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let output = self.psql(connection, token, "SELECT 1").await;
@@ -268,7 +292,13 @@ pub async fn run(args: &[&str], env: &[(&str, &str)], dir: &std::path::Path) -> 
             command.env_remove(&name);
         }
     }
-    command.args(args).envs(env.iter().copied()).env("NO_COLOR", "1").current_dir(dir).stdin(Stdio::null()).kill_on_drop(true);
+    command
+        .args(args)
+        .envs(env.iter().copied())
+        .env("NO_COLOR", "1")
+        .current_dir(dir)
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
     let output = command.output().await.unwrap();
     Answer {
         code: output.status.code().unwrap_or(-1),

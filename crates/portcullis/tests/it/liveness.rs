@@ -13,13 +13,16 @@ async fn a_disabled_identity_loses_its_session_and_the_next_connect() {
     let (code, message) = session.ended().await;
     assert_eq!(code, "57P01");
     assert!(message.contains("disabled"), "{message}");
-    let refused = lab.psql_until("shop-db", &token, |output| output.code != 0).await;
-    assert!(refused.stderr.contains("28P01"), "{}", refused.stderr);
+    lab.psql_until("shop-db", &token, |output| output.code != 0).await;
+    let (code, message) = lab.refused("shop-db", &token).await;
+    assert_eq!(code, "28P01", "{message}");
 
     lab.idp.set_enabled(TRIAGE.name, true).unwrap();
     lab.psql_until("shop-db", &token, |output| output.code == 0).await;
 
-    let ended = lab.audit(&["--kind", "session_ended"], |rows| rows.iter().any(|row| row["reason"]["why"] == "identity_revoked"));
+    let ended = lab.audit(&["--kind", "session_ended"], |rows| {
+        rows.iter().any(|row| row["reason"]["why"] == "identity_revoked")
+    });
     ended.await;
 }
 
@@ -32,6 +35,7 @@ async fn an_identity_taken_out_of_its_group_loses_its_session() {
     let (code, message) = session.ended().await;
     assert_eq!(code, "57P01");
     assert!(message.contains("no grant covers"), "{message}");
-    let refused = lab.psql_until("shop-db", &token, |output| output.code != 0).await;
-    assert!(refused.stderr.contains("28000"), "{}", refused.stderr);
+    lab.psql_until("shop-db", &token, |output| output.code != 0).await;
+    let (code, message) = lab.refused("shop-db", &token).await;
+    assert_eq!(code, "28000", "{message}");
 }

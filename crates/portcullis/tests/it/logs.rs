@@ -7,7 +7,10 @@ use crate::lab::{GRAPH_SECRET, Lab, SHOP_PASSWORD, TRIAGE};
 #[tokio::test]
 async fn no_token_and_no_credential_is_in_the_log_or_on_the_disk_at_trace_level() {
     for format in ["text", "json"] {
-        let mut lab = Lab::with(&format!("log: {{ level: 'trace,hyper=trace,h2=trace,rustls=trace', format: {format} }}\n")).await;
+        let mut lab = Lab::with(&format!(
+            "log: {{ level: 'trace,hyper=trace,h2=trace,rustls=trace', format: {format} }}\n"
+        ))
+        .await;
         let token = lab.token(TRIAGE).await;
         lab.psql("shop-db", &token, "SELECT count(*) FROM orders").await.ok();
         lab.psql("shop-db", &token, "DROP TABLE orders").await.err();
@@ -19,7 +22,10 @@ async fn no_token_and_no_credential_is_in_the_log_or_on_the_disk_at_trace_level(
         let admin = lab.admin_token();
         assert!(lab.gateway.terminate().await.success());
         let log = lab.gateway.log();
-        assert!(log.contains("session opened") || log.contains("TRACE") || log.contains("DEBUG"), "something was logged");
+        assert!(
+            log.contains("session opened") || log.contains("TRACE") || log.contains("DEBUG"),
+            "something was logged"
+        );
 
         let payload = token.split('.').nth(1).unwrap();
         let signature = token.rsplit('.').next().unwrap();

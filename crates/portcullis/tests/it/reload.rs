@@ -24,12 +24,15 @@ async fn a_grant_that_goes_takes_its_sessions_along() {
     let mut lab = Lab::new().await;
     let (token, other) = (lab.token(TRIAGE).await, lab.token(SYNC).await);
     let (session, bystander) = (lab.open("shop-db", &token).await, lab.open("shop-db", &other).await);
-    lab.edit_policy("- name: triage-shop\n    connection: shop-db\n    to: group:incident-triage-agents", "- name: triage-shop\n    connection: shop-db\n    to: app:nobody");
+    lab.edit_policy(
+        "- name: triage-shop\n    connection: shop-db\n    to: group:incident-triage-agents",
+        "- name: triage-shop\n    connection: shop-db\n    to: app:00000000-0000-4000-8000-000000000000",
+    );
     lab.gateway.wait_for_line("policy loaded").await;
     let (code, message) = session.ended().await;
     assert_eq!(code, "57P01");
     assert!(message.contains("no grant covers"), "{message}");
-    assert!(lab.psql("shop-db", &token, "SELECT 1").await.err().contains("28000"));
+    assert_eq!(lab.refused("shop-db", &token).await.0, "28000");
     assert_eq!(bystander.one("SELECT 1").await, "1");
 }
 
@@ -50,7 +53,8 @@ async fn a_bad_change_changes_nothing_and_says_why() {
     assert!(ready.text().await.unwrap().contains("was refused"));
     let metrics = http.get(format!("{}/metrics", lab.url())).send().await.unwrap().text().await.unwrap();
     assert!(metrics.contains("portcullis_policy_rejected 1"), "{metrics}");
-    let policy = http.get(format!("{}/api/v1/policy", lab.url())).bearer_auth(lab.admin_token()).send().await.unwrap();
+    let policy =
+        http.get(format!("{}/api/v1/policy", lab.url())).bearer_auth(lab.admin_token()).send().await.unwrap();
     assert!(policy.text().await.unwrap().contains("blok"));
     let rejected = lab.audit(&["--kind", "policy_rejected"], |rows| rows.len() == 1).await;
     assert!(rejected[0]["errors"].as_str().unwrap().contains("blok"));

@@ -6,7 +6,7 @@ use portcullis_testkit::Scratch;
 
 use crate::lab::{Answer, Lab, run};
 
-const POLICY: &str = "connections: { db: { protocol: postgres, address: 'db:5432', tls: { mode: disable } } }\n";
+const POLICY: &str = "connections: { db: { protocol: postgres, address: 'db:5432', database: db } }\n";
 
 fn process(web: &str) -> String {
     format!("listen: {{ web: '{web}', postgres: '127.0.0.1:0' }}\ndata: data\npolicy: [policy.yaml]\n")
@@ -24,7 +24,10 @@ async fn a_port_in_use_is_named() {
     dir.write("gateway.yaml", process(&taken.local_addr().unwrap().to_string()));
     let answer = start(&dir).await;
     assert_eq!(answer.code, 5, "{answer:?}");
-    assert!(answer.stderr.contains("cannot listen on 127.0.0.1") && answer.stderr.contains("next:"), "{answer:?}");
+    assert!(
+        answer.stderr.contains("cannot listen on 127.0.0.1") && answer.stderr.contains("next:"),
+        "{answer:?}"
+    );
     assert!(!dir.join("data/listeners.json").exists());
 }
 
@@ -42,7 +45,10 @@ async fn two_gateways_never_share_a_data_directory() {
 async fn documents_with_errors_stop_the_start_with_all_of_them() {
     let dir = Scratch::new();
     dir.write("gateway.yaml", process("127.0.0.1:0"));
-    dir.write("policy.yaml", "connectons: {}\ngrants: [{ connection: nowhere, to: group:ghosts, when: sometimes, scope: read }]\n");
+    dir.write(
+        "policy.yaml",
+        "connectons: {}\ngrants: [{ connection: nowhere, to: group:ghosts, when: sometimes, scope: read }]\n",
+    );
     let answer = start(&dir).await;
     assert_eq!(answer.code, 1, "{answer:?}");
     for part in ["connectons", "sometimes", "policy.yaml:1", "policy.yaml:2"] {

@@ -8,9 +8,12 @@ async fn a_window_is_asked_for_used_and_over() {
     let token = lab.token(TRIAGE).await;
 
     let before = lab.psql("shop-on-request", &token, "SELECT 1").await;
-    assert!(before.err().contains("28000") && before.stderr.contains("portcullis request shop-on-request"), "{}", before.stderr);
+    assert!(before.err().contains("portcullis request shop-on-request"), "{}", before.stderr);
+    assert_eq!(lab.refused("shop-on-request", &token).await.0, "28000");
+    lab.server_saw_nobody();
 
-    let asked = ["request", "shop-on-request", "--reason", "INC-1432", "--lifetime", "5s", "--output", "json"];
+    let asked =
+        ["request", "shop-on-request", "--reason", "INC-1432", "--lifetime", "5s", "--output", "json"];
     let window = lab.as_agent(&token, &asked).await.json();
     let again = lab.as_agent(&token, &asked).await.json();
     assert_eq!(window["id"], again["id"], "asking again extends nothing");
@@ -26,7 +29,7 @@ async fn a_window_is_asked_for_used_and_over() {
     assert!(after.err().contains("must be requested"), "{}", after.stderr);
 
     let events = lab.audit(&["--connection", "shop-on-request"], |rows| {
-        rows.iter().filter(|row| row["event"] == "decision" && row["decision"] == "deny").count() == 2
+        rows.iter().filter(|row| row["event"] == "decision" && row["decision"] == "deny").count() == 3
             && rows.iter().any(|row| row["event"] == "session_ended")
     });
     let events = events.await;
@@ -48,13 +51,20 @@ async fn a_request_that_policy_refuses_says_why_and_opens_nothing() {
         (&sync, &["request", "no-such-db", "--reason", "x"], "there is nothing to request"),
         (&triage, &["request", "shop-db", "--reason", "x"], "needs no request"),
         (&triage, &["request", "shop-on-request", "--reason", " "], "a reason of 1 to"),
-        (&triage, &["request", "shop-on-request", "--reason", "x", "--lifetime", "2h"], "the lifetime must be between"),
+        (
+            &triage,
+            &["request", "shop-on-request", "--reason", "x", "--lifetime", "2h"],
+            "the lifetime must be between",
+        ),
     ] {
         let answer = lab.as_agent(token, args).await;
         assert_eq!(answer.code, 4, "{answer:?}");
         assert!(answer.stderr.contains(problem), "{answer:?}");
     }
-    lab.audit(&["--kind", "window_request"], |rows| rows.len() == 5 && rows.iter().all(|row| row["refused"] != "")).await;
+    lab.audit(&["--kind", "window_request"], |rows| {
+        rows.len() == 5 && rows.iter().all(|row| row["refused"] != "")
+    })
+    .await;
     assert_eq!(lab.as_agent(&triage, &["connections", "--output", "json"]).await.json()[1]["open"], false);
 }
 
@@ -63,7 +73,12 @@ async fn connections_shows_what_is_open_and_what_could_be() {
     let lab = Lab::new().await;
     let token = lab.token(TRIAGE).await;
     let connections = lab.as_agent(&token, &["connections", "--output", "json"]).await.json();
-    let names: Vec<_> = connections.as_array().unwrap().iter().map(|c| (c["connection"].as_str().unwrap(), c["open"].as_bool().unwrap())).collect();
+    let names: Vec<_> = connections
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|c| (c["connection"].as_str().unwrap(), c["open"].as_bool().unwrap()))
+        .collect();
     assert_eq!(names, [("shop-db", true), ("shop-on-request", false)]);
     lab.as_agent(&token, &["request", "shop-on-request", "--reason", "x"]).await.ok();
     let table = lab.as_agent(&token, &["connections"]).await;
