@@ -132,8 +132,9 @@ impl Statement {
         self.transaction.as_ref()
     }
 
-    /// Whether the statement itself may make a read-only session or transaction one that writes: `READ WRITE`, `SET`/`RESET` of
-    /// `(default_)transaction_read_only`, `RESET ALL`, `DISCARD ALL`, `set_config`. Read-only scopes refuse it.
+    /// Whether the statement itself may make a read-only session or transaction one that writes: `READ WRITE`, `SET` of
+    /// `(default_)transaction_read_only`, `RESET transaction_read_only`, `set_config`. Read-only scopes refuse it. `RESET ALL`,
+    /// `DISCARD ALL` and `RESET default_transaction_read_only` lead back to what the session began with: they may.
     pub fn leaves_read_only(&self) -> bool {
         self.leaves_read_only
     }

@@ -51,8 +51,7 @@ const LISTED: [(BuiltIn, &[&str]); 8] = [
     (
         Needs(Verb::Write),
         &[
-            "pg_advisory_lock", "pg_advisory_lock_shared", "pg_advisory_unlock", "pg_advisory_unlock_all",
-            "pg_advisory_unlock_shared", "pg_advisory_xact_lock", "pg_advisory_xact_lock_shared", "pg_try_advisory_lock",
+            "pg_advisory_lock", "pg_advisory_lock_shared", "pg_advisory_xact_lock", "pg_advisory_xact_lock_shared", "pg_try_advisory_lock",
             "pg_try_advisory_lock_shared", "pg_try_advisory_xact_lock", "pg_try_advisory_xact_lock_shared", "lo_creat",
             "lo_create", "lo_from_bytea", "lo_put", "lo_truncate", "lo_truncate64", "lo_unlink", "lowrite",
         ],
@@ -89,6 +88,8 @@ const LISTED: [(BuiltIn, &[&str]); 8] = [
             "pg_tablespace_size", "pg_total_relation_size", "pg_xact_commit_timestamp", "pg_xact_commit_timestamp_origin",
             "amvalidate", "pg_get_loaded_modules", "pg_stat_get_backend_io", "pg_get_sequence_data",
             "pg_replication_origin_session_is_setup",
+            // Locks of this session alone; connection pools give them all back.
+            "pg_advisory_unlock", "pg_advisory_unlock_all", "pg_advisory_unlock_shared",
         ],
     ),
     // Files and other servers, whatever a server declares them.

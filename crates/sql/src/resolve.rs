@@ -370,10 +370,16 @@ impl<'a> Resolver<'a> {
             }
         }
         self.pair(used.verb, resource.clone()).extend(columns);
+        if used.verb == Verb::Write && is_settings(schema, name) {
+            self.refuse("a setting is changed by writing to pg_settings: use SET");
+        }
         let Some(relation) = known.filter(|_| matches!(used.verb, Verb::Read | Verb::Write)) else { return };
         let writes = used.verb == Verb::Write && relation.kind == RelationKind::View;
         for reached in &relation.reaches {
             let inner = resource_name(&reached.schema, &reached.name);
+            if writes && is_settings(&reached.schema, &reached.name) {
+                self.refuse("a setting is changed by writing to a view of pg_settings: use SET");
+            }
             if writes && reached.verb == Verb::Read {
                 self.through(Verb::Write, inner.clone(), &resource);
             }
@@ -438,6 +444,11 @@ fn possible_schemas<'p>(path: &'p SearchPath, catalog: &dyn Catalog) -> Vec<&'p 
 /// Where a new object without a schema is made: the first listed schema that exists (`RangeVarGetCreationNamespace`).
 fn creation_schema<'p>(path: &'p SearchPath, catalog: &dyn Catalog) -> Option<&'p str> {
     path.listed().find(|schema| catalog.has_schema(schema))
+}
+
+/// The view whose rule turns `UPDATE` into `set_config` (system_views.sql).
+fn is_settings(schema: &str, name: &str) -> bool {
+    schema == "pg_catalog" && name == "pg_settings"
 }
 
 /// A system catalog is there even where the snapshot left it out.

@@ -200,8 +200,11 @@ pub fn judge(change: &SettingChange) -> SettingVerdict {
 pub(crate) fn may_leave_read_only(change: &SettingChange) -> bool {
     let on = |value: &SettingValue| matches!(value, SettingValue::Known(v) if ["on", "true", "yes", "1"].iter().any(|on| v.trim().eq_ignore_ascii_case(on)));
     match &*change.name {
-        "transaction_read_only" | "default_transaction_read_only" => change.reset || !on(&change.value),
-        "all" => true,
+        // `RESET transaction_read_only` makes a transaction of a read-only session one that writes (before PostgreSQL 16).
+        "transaction_read_only" => change.reset || !on(&change.value),
+        // Where it leads back to is what the session began with, and `RESET ALL` leaves `transaction_read_only` alone
+        // (GUC_NO_RESET_ALL in guc_tables.c).
+        "default_transaction_read_only" => !change.reset && !on(&change.value),
         _ => false,
     }
 }

@@ -30,6 +30,24 @@ impl Resolver<'_> {
         schemas
     }
 
+    /// Where a call without arguments is found under each path. There are no types to compete by, so the first schema that has
+    /// such a function decides (`FuncnameGetCandidates` in namespace.c). A variadic one is not called without arguments.
+    fn first_schemas(&self, name: &str) -> Vec<String> {
+        let mut schemas: Vec<String> = Vec::new();
+        for path in self.paths.candidates() {
+            let takes_none = |schema: &&str| {
+                self.catalog.has_schema(schema)
+                    && self.catalog.functions(schema, name).iter().any(|f| f.takes(0) && f.max_args.is_some())
+            };
+            if let Some(schema) = path.effective().find(takes_none)
+                && !schemas.iter().any(|known| known == schema)
+            {
+                schemas.push(schema.to_owned());
+            }
+        }
+        schemas
+    }
+
     pub(super) fn function(&mut self, used: &FunctionUse) {
         if let CallForm::Attribute(Some(owner)) = &used.form
             && self.is_column(owner, &used.name.name)
@@ -39,7 +57,11 @@ impl Resolver<'_> {
         let catalog = self.catalog;
         let name = &*used.name.name;
         let mut found = false;
-        for schema in self.schemas_for(&used.name) {
+        let schemas = match used.args {
+            ArgumentCount::Exactly(0) if used.name.schema.is_none() => self.first_schemas(name),
+            _ => self.schemas_for(&used.name),
+        };
+        for schema in schemas {
             for function in catalog.functions(&schema, name) {
                 let fits = match used.args {
                     ArgumentCount::Exactly(count) => function.takes(count),

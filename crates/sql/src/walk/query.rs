@@ -234,6 +234,7 @@ impl Walker<'_> {
     fn merge(&mut self, node: &Node) {
         let Some((target, index)) = self.open_target(node, Verb::Write) else { return };
         self.field(node, "source_relation");
+        let joins = looks_at_rows(node.child("join_condition"));
         for when in node.list("merge_when_clauses").iter().filter_map(Value::node) {
             use pg_query::protobuf::CmdType;
             let does = |command: CmdType| when.int("command_type") == i64::from(command as i32);
@@ -246,6 +247,9 @@ impl Walker<'_> {
                 self.kind("update");
             } else if does(CmdType::CmdDelete) {
                 self.kind("delete");
+            }
+            if does(CmdType::CmdUpdate) || does(CmdType::CmdDelete) {
+                self.lacks_where |= !joins && !looks_at_rows(when.child("condition"));
             }
             self.assigned(when.list("target_list"), index);
         }
@@ -265,6 +269,9 @@ impl Walker<'_> {
 
 /// Whether a WHERE looks at the rows: `WHERE true` and `WHERE 1 = 1` restrict nothing.
 fn restricts(node: &Node) -> bool {
-    node.child("where_clause")
-        .is_some_and(|condition| condition.any(&|node| matches!(node.kind, "ColumnRef" | "CurrentOfExpr")))
+    looks_at_rows(node.child("where_clause"))
+}
+
+fn looks_at_rows(condition: Option<&Node>) -> bool {
+    condition.is_some_and(|condition| condition.any(&|node| matches!(node.kind, "ColumnRef" | "CurrentOfExpr")))
 }
