@@ -164,3 +164,63 @@ fn links_between_documents_lead_somewhere() {
     }
     assert_eq!(broken, Vec::<String>::new());
 }
+
+/// What fragments in the manual leave to the reader.
+const BASE_CONNECTIONS: &str = "connections:
+  prod-logs: { protocol: postgres, address: logs.internal, database: logs }
+  staging-db: { protocol: postgres, address: staging.internal, database: staging }
+";
+const BASE_IDENTITY: &str = "identity:
+  - name: entra
+    kind: entra
+    tenant: 4c5a0d3e-0000-4000-8000-000000000001
+    audience: [api://portcullis]
+    groups: { incident-triage-agents: 3fa80000-0000-4000-8000-000000000001 }
+";
+
+#[test]
+fn the_documents_in_the_manual_have_no_errors() {
+    let root = repository();
+    let pages = files(&root.join("docs/manual"), "md").into_iter().chain([root.join("README.md")]);
+    let scratch = tempfile::tempdir().unwrap();
+    let mut checked = 0;
+    for page in pages {
+        let text = fs::read_to_string(&page).unwrap();
+        for block in text.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()) {
+            let has = |section: &str| block.lines().any(|line| line.starts_with(section));
+            let mut text = block
+                .replace("<TENANT>", "4c5a0d3e-0000-4000-8000-000000000001")
+                .replace("<APP>", "6b1f0f0e-0000-4000-8000-000000000002")
+                .replace("<GROUP>", "3fa80000-0000-4000-8000-000000000001");
+            let arguments: &[&str] = if has("listen:") {
+                text = text
+                    .lines()
+                    .map(|l| if l.starts_with("policy:") { "policy: [empty.yaml]" } else { l })
+                    .collect::<Vec<_>>()
+                    .join("\n");
+                fs::write(scratch.path().join("empty.yaml"), "grants: []\n").unwrap();
+                &["check", "--config", "document.yaml"]
+            } else if ["identity:", "grants:", "connections:", "guardrails:"].into_iter().any(has) {
+                for (section, base) in [("connections:", BASE_CONNECTIONS), ("identity:", BASE_IDENTITY)] {
+                    if !has(section) {
+                        text.push_str(base);
+                    }
+                }
+                &["check", "document.yaml"]
+            } else {
+                continue;
+            };
+            fs::write(scratch.path().join("document.yaml"), &text).unwrap();
+            let output = Command::new(env!("CARGO_BIN_EXE_portcullis"))
+                .args(arguments)
+                .current_dir(scratch.path())
+                .env_clear()
+                .output()
+                .unwrap();
+            let said = [output.stdout, output.stderr].concat();
+            assert!(output.status.success(), "{}:\n{}", page.display(), String::from_utf8_lossy(&said));
+            checked += 1;
+        }
+    }
+    assert!(checked > 8, "the manual's documents were not found: {checked}");
+}
