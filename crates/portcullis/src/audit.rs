@@ -92,7 +92,11 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
         return output::json(&page);
     }
     let rows = page.rows.iter().map(row).collect();
-    output::table(&["#", "time", "who", "connection", "decision", "what", "why"], rows, "nothing found");
+    output::table(
+        &["#", "time", "who", "connection", "decision", "what", "rule", "why"],
+        rows,
+        "nothing found",
+    );
     if let Some(next) = page.next {
         output::line(format!("(there are more: --cursor {next})"));
     }
@@ -168,47 +172,35 @@ fn row(value: &Value) -> Vec<String> {
     let who = |facts: Option<&SessionFacts>| facts.and_then(|f| f.principal.as_ref()).map(|p| p.name.clone());
     let dash = || "-".to_owned();
     let Ok(event) = AuditEvent::deserialize(value) else {
-        return vec![sequence.to_string(), dash(), dash(), dash(), dash(), kind, dash()];
+        return vec![sequence.to_string(), dash(), dash(), dash(), dash(), kind, dash(), dash()];
     };
     let at = output::time(event.at());
+    let mut rule = dash();
     let (who, connection, decision, what, why) = match &event {
         AuditEvent::Decision(event) => {
-            let rule = match &event.rule.location {
-                Some(location) => format!("{} `{}` ({location})", event.rule.kind, event.rule.name),
+            rule = match &event.rule.location {
+                Some(location) => format!("{} `{}` at {location}", event.rule.kind, event.rule.name),
                 None => format!("{} `{}`", event.rule.kind, event.rule.name),
             };
             let what =
                 if event.text.is_empty() { event.statement.to_string() } else { event.text.to_string() };
-            (
-                who(facts),
-                connection(facts),
-                event.decision.to_string(),
-                what,
-                format!("{}: {rule}", event.reason),
-            )
+            (who(facts), connection(facts), event.decision.to_string(), what, event.reason.to_string())
         }
         AuditEvent::Session(facts) => {
             (who(Some(facts)), connection(Some(facts)), dash(), kind, client(facts))
         }
-        AuditEvent::SessionEnded { reason, decisions, .. } => (
-            who(facts),
-            connection(facts),
-            dash(),
-            format!("{kind} after {decisions} decisions"),
-            reason.to_string(),
-        ),
+        AuditEvent::SessionEnded { reason, decisions, .. } => {
+            let what = format!("{kind} after {decisions} decisions");
+            (who(facts), connection(facts), dash(), what, reason.to_string())
+        }
         AuditEvent::WindowRequest(event) => {
             let (decision, what) = match (&event.ends_at, event.refused.as_str()) {
                 (Some(end), "") => ("allow", format!("window until {}", output::time(*end))),
                 (_, refused) => ("deny", format!("window refused: {refused}")),
             };
-            (
-                Some(event.name.clone()),
-                Some(event.connection.to_string()),
-                decision.to_owned(),
-                what,
-                event.reason.clone(),
-            )
+            rule = event.grant.as_ref().map_or_else(dash, |grant| format!("grant `{grant}`"));
+            let connection = Some(event.connection.to_string());
+            (Some(event.name.clone()), connection, decision.to_owned(), what, event.reason.clone())
         }
         AuditEvent::PolicyLoaded { policy, warnings, .. } => {
             (None, None, dash(), kind, format!("version {policy}, {warnings} warnings"))
@@ -224,8 +216,8 @@ fn row(value: &Value) -> Vec<String> {
         }
         AuditEvent::GatewayStopped { .. } => (None, None, dash(), kind, dash()),
     };
-    let who = who.unwrap_or_else(dash);
-    vec![sequence.to_string(), at, who, connection.unwrap_or_else(dash), decision, what, why]
+    let (who, connection) = (who.unwrap_or_else(dash), connection.unwrap_or_else(dash));
+    vec![sequence.to_string(), at, who, connection, decision, what, rule, why]
 }
 
 fn client(facts: &SessionFacts) -> String {

@@ -58,7 +58,7 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         // Before anything is announced: who reads `ready` may signal at once.
         let signals = Signals::listen()?;
-        let started = start::start(&process, &files, Arc::clone(&policy), &report).await?;
+        let started = start::start(&process, Arc::clone(&policy), &report).await?;
         announce(&started, &policy, report.warnings(), process.tls.is_none());
         live(started, files, process.limits.drain, signals).await
     });

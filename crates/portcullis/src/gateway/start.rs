@@ -61,12 +61,7 @@ pub struct Started {
 }
 
 /// Makes the gateway and opens its ports.
-pub async fn start(
-    process: &Process,
-    files: &[SourceFile],
-    policy: Arc<Policy>,
-    report: &Report,
-) -> Result<Started, Failure> {
+pub async fn start(process: &Process, policy: Arc<Policy>, report: &Report) -> Result<Started, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = PrometheusBuilder::new()
         .install_recorder()
@@ -180,7 +175,6 @@ pub async fn start(
         supervisor: Arc::clone(&supervisor),
         clock: Arc::clone(&clock),
     };
-    debug_assert!(!files.is_empty(), "a policy has documents");
     Ok(Started {
         data,
         journal,
