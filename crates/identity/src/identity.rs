@@ -137,13 +137,40 @@ impl Identity {
     /// Verifies a token and asks the directory, where one is configured. Waits at most for one fetch of keys (5 s for each of two
     /// documents) and one question to the directory. Cancel safe.
     pub async fn authenticate(&self, token: &Secret<String>) -> Result<Authenticated, Error> {
+        self.identify(token).await.map_err(|rejected| rejected.error)
+    }
+
+    /// As [`Identity::authenticate`]; says whose token it was where that is proven though the principal is not let in, so that
+    /// the refusal can be attributed. Cancel safe.
+    ///
+    /// # Errors
+    /// The error, and the principal where the token itself was good.
+    pub async fn identify(&self, token: &Secret<String>) -> Result<Authenticated, Box<Rejected>> {
         let judged = self.judge(token.expose()).await;
-        let outcome = judged.as_ref().map_or_else(Error::label, |_| "ok");
+        let outcome = judged.as_ref().map_or_else(|rejected| rejected.error.label(), |_| "ok");
         metrics::counter!("portcullis_identity_authentications_total", "outcome" => outcome).increment(1);
         judged
     }
 
-    async fn judge(&self, token: &str) -> Result<Authenticated, Error> {
+    async fn judge(&self, token: &str) -> Result<Authenticated, Box<Rejected>> {
+        let (provider, entry) = self.proven(token).await?;
+        let (groups, source, name) = match self.groups(&provider, &entry).await {
+            Ok(belonging) => belonging,
+            Err(error) => {
+                let principal = Some(Arc::new(entry.verified.principal.clone()));
+                return Err(Box::new(Rejected { error, principal }));
+            }
+        };
+        let mut principal = entry.verified.principal.clone();
+        if let Some(name) = name {
+            principal.name = name;
+        }
+        principal.groups = provider.names.name(groups);
+        Ok(Authenticated::new(Arc::new(principal), source, self.clock.now()))
+    }
+
+    /// What the token itself proves.
+    async fn proven(&self, token: &str) -> Result<(Arc<Provider>, Arc<Entry>), Error> {
         // Before any work, the digest included.
         if token.len() > Self::MAX_TOKEN {
             return Err(Error::TooLarge);
@@ -151,17 +178,10 @@ impl Identity {
         let tools = self.tools.get().ok_or(Error::Issuer)?;
         let digest = tools.tokens.digest(token);
         let providers = self.providers.load_full();
-        let (provider, entry) = match self.remembered(tools, &providers, &digest).await? {
-            Some(remembered) => remembered,
-            None => self.verify(tools, &providers, token, digest).await?,
-        };
-        let (groups, source, name) = self.groups(&provider, &entry).await?;
-        let mut principal = entry.verified.principal.clone();
-        if let Some(name) = name {
-            principal.name = name;
+        match self.remembered(tools, &providers, &digest).await? {
+            Some(remembered) => Ok(remembered),
+            None => self.verify(tools, &providers, token, digest).await,
         }
-        principal.groups = provider.names.name(groups);
-        Ok(Authenticated::new(Arc::new(principal), source, self.clock.now()))
     }
 
     /// A token verified before, if everything its verification rested on is still so.
@@ -316,6 +336,21 @@ impl Identity {
             ProviderKind::Oidc(_) => "openid".to_owned(),
         };
         Some(OauthChallenge { openid_configuration: provider.discovery.clone(), scope })
+    }
+}
+
+/// A token that did not let its bearer in.
+#[derive(Debug)]
+pub struct Rejected {
+    /// Why.
+    pub error: Error,
+    /// Who it was, where the token itself was good: groups are not known.
+    pub principal: Option<Arc<Principal>>,
+}
+
+impl From<Error> for Box<Rejected> {
+    fn from(error: Error) -> Self {
+        Self::new(Rejected { error, principal: None })
     }
 }
 

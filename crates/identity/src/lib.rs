@@ -37,4 +37,4 @@ pub use authenticated::{Authenticated, GroupSource};
 pub use error::{ConfigureError, Error};
 #[doc(hidden)]
 pub use fuzz::fuzz_token;
-pub use identity::{Identity, OauthChallenge, Standing};
+pub use identity::{Identity, OauthChallenge, Rejected, Standing};

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use portcullis_access::{Access, Answer, Ask, LiveGrant, Permit};
 use portcullis_audit::{Batch, Journal, JournalSession, Position};
 use portcullis_core::{
-    AuditEvent, Clock, Decision, EndReason, ErrorKind, Operation, Resource, ResourceRef, RuleRef, Secret, SessionFacts,
-    SessionId, StatementKind, Verb, decision::DecisionEvent,
+    AuditEvent, Clock, Decision, EndReason, ErrorKind, Operation, Resource, ResourceRef, RuleRef, Secret,
+    SessionFacts, SessionId, StatementKind, Verb, decision::DecisionEvent,
 };
 use portcullis_identity::Identity;
 use portcullis_policy::{Limits, ResolveSecret, SessionRules};
@@ -89,16 +89,19 @@ impl Gate {
     /// # Errors
     /// What the peer is told.
     pub async fn admit(&self, ask: &Ask, token: &Secret<String>) -> Result<Permit, Answer> {
-        let (facts, decision, policy, outcome) = match self.identity.authenticate(token).await {
-            Err(error) => {
+        let (facts, decision, policy, outcome) = match self.identity.identify(token).await {
+            Err(rejected) => {
+                let error = &rejected.error;
                 tracing::info!(session = %ask.session, source = %ask.source.address, %error, "authentication failed");
                 let message = error.client_message().to_owned();
-                let rule = RuleRef { kind: "identity".into(), name: error.kind().label().to_owned(), location: None };
+                let rule =
+                    RuleRef { kind: "identity".into(), name: error.label().to_owned(), location: None };
                 let decision = Decision::deny(rule, message.clone());
                 let unavailable = error.kind() == ErrorKind::Dependency;
-                let answer = if unavailable { Answer::Unavailable } else { Answer::NotAuthenticated { message } };
+                let answer =
+                    if unavailable { Answer::Unavailable } else { Answer::NotAuthenticated { message } };
                 let policy = Arc::clone(self.access.policy().version());
-                (ask.refused_facts(None), decision, policy, Err(answer))
+                (ask.refused_facts(rejected.principal), decision, policy, Err(answer))
             }
             Ok(who) => match self.access.authorize(who, ask) {
                 Err(refusal) => {
@@ -157,8 +160,14 @@ fn connect_event(
     ask: &Ask,
     now: portcullis_core::Timestamp,
 ) -> AuditEvent {
-    let name = facts.connection.as_ref().map_or_else(|| printable(&ask.connection), |name| name.as_str().to_owned());
-    let resource = ResourceRef { verb: Verb::Connect, resource: Resource::from(name), columns: Vec::new(), through: None };
+    let name =
+        facts.connection.as_ref().map_or_else(|| printable(&ask.connection), |name| name.as_str().to_owned());
+    let resource = ResourceRef {
+        verb: Verb::Connect,
+        resource: Resource::from(name),
+        columns: Vec::new(),
+        through: None,
+    };
     AuditEvent::Decision(DecisionEvent {
         at: now,
         session: facts.session,
@@ -239,13 +248,24 @@ impl GateSession {
     }
 
     /// A deny that policy did not make: the protocol itself cannot let this pass (unparseable, too long, a shut way out).
-    pub fn refused(&self, rules: &SessionRules, operation: &Operation, rule: &'static str, reason: String) -> Judged {
+    pub fn refused(
+        &self,
+        rules: &SessionRules,
+        operation: &Operation,
+        rule: &'static str,
+        reason: String,
+    ) -> Judged {
         let rule = RuleRef { kind: "classification".into(), name: rule.to_owned(), location: None };
         self.judged(rules, operation, Decision::deny(rule, reason))
     }
 
     fn judged(&self, rules: &SessionRules, operation: &Operation, decision: Decision) -> Judged {
-        let verb = operation.resources.iter().map(|r| r.verb).max_by_key(|verb| strength(*verb)).unwrap_or(Verb::Read);
+        let verb = operation
+            .resources
+            .iter()
+            .map(|r| r.verb)
+            .max_by_key(|verb| strength(*verb))
+            .unwrap_or(Verb::Read);
         let (text, text_cut_from) = cut(&operation.text, self.recorded_text);
         let event = AuditEvent::Decision(DecisionEvent {
             at: self.clock.now(),
@@ -271,7 +291,12 @@ impl GateSession {
     ///
     /// # Errors
     /// The event cannot be encoded; the operation must not pass.
-    pub fn note(&mut self, judged: &mut Judged, text: Option<&Arc<str>>, binds: Option<String>) -> Result<(), NotRecorded> {
+    pub fn note(
+        &mut self,
+        judged: &mut Judged,
+        text: Option<&Arc<str>>,
+        binds: Option<String>,
+    ) -> Result<(), NotRecorded> {
         self.number += 1;
         if let AuditEvent::Decision(event) = &mut judged.event {
             event.at = self.clock.now();
