@@ -9,7 +9,9 @@ use std::{
 
 use portcullis_access::{Access, Block, StoreError, SystemSecrets, Window, WindowStore};
 use portcullis_audit::{Journal, JournalConfig, Sync};
-use portcullis_core::{AuditEvent, PrincipalKey, SystemClock, Timestamp, WindowId, decision::DecisionEvent};
+use portcullis_core::{
+    AuditEvent, Clock, PrincipalKey, SystemClock, Timestamp, WindowId, decision::DecisionEvent,
+};
 use portcullis_dev_idp::{DevIdp, Directory, Running, TokenSpec};
 use portcullis_identity::Identity;
 use portcullis_policy::{Limits, PgAuthentication, Plaintext, SourceFile};
@@ -84,16 +86,53 @@ CREATE FUNCTION leak() RETURNS text LANGUAGE sql STABLE AS 'SELECT value FROM se
 CREATE FUNCTION touch() RETURNS int LANGUAGE sql VOLATILE AS 'UPDATE orders SET note = ''touched'' WHERE id = 1; SELECT 1';
 ";
 
+/// What a laboratory may differ in.
+pub struct Setup<'a> {
+    pub version: u16,
+    /// The scope of the agent's grant.
+    pub scope: &'a str,
+    /// More of the agent's grant, as YAML at its depth; `when: always` unless it says so itself.
+    pub grant: &'a str,
+    /// More of the policy document.
+    pub more: &'a str,
+    /// Run as superuser, after the schema.
+    pub sql: &'a str,
+    pub limits: Limits,
+    pub clock: Arc<dyn Clock>,
+    pub storage: Arc<dyn portcullis_audit::storage::Storage>,
+    pub sync: Sync,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self {
+            version: 15,
+            scope: "read:*",
+            grant: "    when: always",
+            more: "",
+            sql: "",
+            limits: Limits::default(),
+            clock: Arc::new(SystemClock),
+            storage: Arc::new(portcullis_audit::storage::Disk),
+            sync: Sync::Fast,
+        }
+    }
+}
+
 impl Lab {
-    /// With these grants (YAML list items) on the connection `shop`, and more of a policy document.
+    /// With this scope on the connection `shop`, and more of a policy document.
     pub async fn start(scope: &str, more: &str) -> Self {
         Self::start_on(15, scope, more).await
     }
 
     pub async fn start_on(version: u16, scope: &str, more: &str) -> Self {
-        let server =
-            PgServer::start(PgOptions { version, setup_sql: SCHEMA.to_owned(), ..PgOptions::default() })
-                .await;
+        Self::set_up(Setup { version, scope, more, ..Setup::default() }).await
+    }
+
+    pub async fn set_up(setup: Setup<'_>) -> Self {
+        let Setup { version, scope, grant, more, sql, limits, clock, storage, sync } = setup;
+        let setup_sql = format!("{SCHEMA}\n{sql}");
+        let server = PgServer::start(PgOptions { version, setup_sql, ..PgOptions::default() }).await;
         let directory = Directory::load(&repository().join("examples/demo/directory.yaml")).unwrap();
         let idp = DevIdp::new(directory, Arc::new(SystemClock)).unwrap().start().await.unwrap();
         let scratch = Scratch::new();
@@ -115,7 +154,7 @@ connections:
 grants:
   - connection: shop
     to: id:{AGENT}
-    when: always
+{grant}
     recorded: yes
     scope: {scope}
 {more}",
@@ -126,9 +165,8 @@ grants:
         let file = SourceFile { path: "policy.yaml".into(), text: policy };
         let (policy, report) = portcullis_policy::check(&[file]);
         let policy = policy.unwrap_or_else(|| panic!("{}", report.render(false)));
-        let clock = Arc::new(SystemClock);
-        let (journal, _) =
-            Journal::open(JournalConfig::new(scratch.join("journal"), Sync::Fast), clock.clone()).unwrap();
+        let config = JournalConfig::new(scratch.join("journal"), sync);
+        let (journal, _) = Journal::open_on(config, clock.clone(), storage).unwrap();
         let identity = Identity::new(clock.clone(), Arc::new(SystemSecrets));
         identity.configure(policy.providers()).unwrap();
         let store = Arc::new(Memory::default());
@@ -141,7 +179,7 @@ grants:
             dial: Arc::new(DirectDial::new(Duration::from_secs(10))),
             secrets: Arc::new(SystemSecrets),
             clock,
-            limits: Limits::default(),
+            limits,
             fingerprints: FingerprintKey::new(&[7; 32]),
         });
         tokio::spawn(Supervisor::new(Arc::clone(&gate)).run());
@@ -169,7 +207,24 @@ grants:
 
     /// A token of the agent.
     pub fn token(&self) -> String {
-        self.idp.mint(&TokenSpec::new(AGENT, "api://portcullis")).unwrap()
+        self.mint(&TokenSpec::new(AGENT, "api://portcullis"))
+    }
+
+    /// A token as a test wants it.
+    pub fn mint(&self, spec: &TokenSpec) -> String {
+        self.idp.mint(spec).unwrap()
+    }
+
+    /// The server itself, as superuser, past the gateway.
+    pub async fn superuser(&self) -> tokio_postgres::Client {
+        let mut config = tokio_postgres::Config::new();
+        config.host("127.0.0.1").port(self.server.port()).user("app").password("app-secret");
+        config.dbname("shop").application_name("superuser");
+        let (client, connection) = config.connect(tokio_postgres::NoTls).await.unwrap();
+        tokio::spawn(async move {
+            let _ = connection.await;
+        });
+        client
     }
 
     /// psql as the agent.
@@ -190,14 +245,18 @@ grants:
 
     /// Every decision in the journal, oldest first.
     pub fn decisions(&self) -> Vec<DecisionEvent> {
+        let decision = |event| if let AuditEvent::Decision(decision) = event { Some(decision) } else { None };
+        self.events().into_iter().filter_map(decision).collect()
+    }
+
+    /// Everything in the journal, oldest first.
+    pub fn events(&self) -> Vec<AuditEvent> {
         let mut reader = self.gate.journal.reader(portcullis_audit::Position::START);
-        let mut decisions = Vec::new();
+        let mut events = Vec::new();
         while let Some(entry) = reader.read().unwrap() {
-            if let AuditEvent::Decision(decision) = entry.event().unwrap() {
-                decisions.push(decision);
-            }
+            events.push(entry.event().unwrap());
         }
-        decisions
+        events
     }
 }
 

@@ -8,6 +8,7 @@
     reason = "the helpers of tests are tests"
 )]
 
+mod evasion;
 mod lab;
 mod relay;
 mod wire;

@@ -17,6 +17,8 @@ pub struct Raw {
     stream: TcpStream,
     input: BytesMut,
     pub out: BytesMut,
+    /// Every byte of every message that came.
+    pub seen: Vec<u8>,
 }
 
 /// What the server said: tags as letters, errors as `E:SQLSTATE`, `Z` with its status, `D` with the first column.
@@ -36,7 +38,7 @@ impl Raw {
         body.push(0);
         stream.write_all(&u32::try_from(body.len() + 4).unwrap().to_be_bytes()).await.unwrap();
         stream.write_all(&body).await.unwrap();
-        let mut raw = Self { stream, input: BytesMut::new(), out: BytesMut::new() };
+        let mut raw = Self { stream, input: BytesMut::new(), out: BytesMut::new(), seen: Vec::new() };
         raw.read_one().await;
         frontend::password_message(&mut raw.out, token.as_bytes());
         raw
@@ -100,6 +102,7 @@ impl Raw {
             if let Next::Frame(frame) = frames.next().unwrap() {
                 let said = describe(frame.tag, frame.body);
                 let length = frame.bytes.len();
+                self.seen.extend_from_slice(frame.bytes);
                 let _ = self.input.split_to(length);
                 match said {
                     Some(said) => return Some(said),
