@@ -54,7 +54,7 @@ bench:
 	benches/run $(ARGS)
 
 bless:
-	INSTA_UPDATE=always PORTCULLIS_BLESS=1 $(CARGO) nextest run $(LOCKED) --no-fail-fast $(or $(ARGS),--workspace)
+	INSTA_UPDATE=always BLESS=1 PORTCULLIS_BLESS=1 $(CARGO) nextest run $(LOCKED) --no-fail-fast $(or $(ARGS),--workspace)
 	git status --short
 
 .PHONY: setup-build setup-tools

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ConnectionName, EndReason, GrantId, PrincipalKey, SessionFacts, SessionId, Timestamp, WindowId, decision::DecisionEvent,
+    ConnectionName, EndReason, GrantId, PrincipalKey, SessionFacts, SessionId, Timestamp, WindowId,
+    decision::DecisionEvent,
 };
 
 /// One audit event. Serialised as JSON with the tag `event`; fields are added, never renamed.

@@ -71,7 +71,10 @@ impl FromStr for Pattern {
     type Err = InvalidPattern;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        if text.is_empty() || text.len() > Self::MAX_LEN || text.chars().any(|c| c.is_control() || c.is_whitespace()) {
+        if text.is_empty()
+            || text.len() > Self::MAX_LEN
+            || text.chars().any(|c| c.is_control() || c.is_whitespace())
+        {
             return Err(InvalidPattern(text.to_owned()));
         }
         Ok(Self(text.to_owned()))

@@ -111,7 +111,9 @@ impl fmt::Display for EndReason {
             Self::WindowOver => f.write_str("the access window is over"),
             Self::IdentityRevoked { detail } => write!(f, "the identity was revoked: {detail}"),
             Self::GrantRemoved { detail } => write!(f, "access was removed: {detail}"),
-            Self::Killed { reason, .. } if reason.is_empty() => f.write_str("the session was ended by an administrator"),
+            Self::Killed { reason, .. } if reason.is_empty() => {
+                f.write_str("the session was ended by an administrator")
+            }
             Self::Killed { reason, .. } => write!(f, "the session was ended by an administrator: {reason}"),
             Self::Drained => f.write_str("the gateway is shutting down"),
             Self::ProtocolViolation { detail } => write!(f, "protocol violation: {detail}"),

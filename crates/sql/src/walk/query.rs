@@ -273,5 +273,6 @@ fn restricts(node: &Node) -> bool {
 }
 
 fn looks_at_rows(condition: Option<&Node>) -> bool {
-    condition.is_some_and(|condition| condition.any(&|node| matches!(node.kind, "ColumnRef" | "CurrentOfExpr")))
+    condition
+        .is_some_and(|condition| condition.any(&|node| matches!(node.kind, "ColumnRef" | "CurrentOfExpr")))
 }
