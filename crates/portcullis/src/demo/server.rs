@@ -2,7 +2,7 @@
 
 use std::{
     fs::File,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, TcpListener},
     os::unix::process::CommandExt as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
@@ -136,15 +136,26 @@ pub(super) async fn accepts(port: u16) -> bool {
     tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.is_ok()
 }
 
-/// Ports that nobody listens on now. Held together while chosen, so that they differ.
-pub(super) fn free_ports<const N: usize>() -> anyhow::Result<[u16; N]> {
-    let mut listeners = Vec::with_capacity(N);
-    let mut ports = [0; N];
-    for port in &mut ports {
-        let listener =
-            TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).context("no free port")?;
-        *port = listener.local_addr()?.port();
-        listeners.push(listener);
+/// A free port of 127.0.0.1, kept from others until it is released to the child that listens on it.
+pub(super) struct Reserved {
+    listener: TcpListener,
+    port: u16,
+}
+
+impl Reserved {
+    pub(super) fn new() -> anyhow::Result<Self> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
+        let port = listener.local_addr()?.port();
+        Ok(Self { listener, port })
     }
-    Ok(ports)
+
+    pub(super) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// Lets go of it. Whoever is to have it starts now.
+    pub(super) fn release(self) -> u16 {
+        drop(self.listener);
+        self.port
+    }
 }

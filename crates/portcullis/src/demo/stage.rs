@@ -10,7 +10,7 @@ use anyhow::{Context as _, bail};
 
 use super::{
     narrator::Narrator,
-    server::{RunAs, Server, accepts, free_ports, tied},
+    server::{Reserved, RunAs, Server, accepts, tied},
     shell::Shell,
     upstream::{Passwords, Programs},
 };
@@ -54,10 +54,19 @@ pub(super) struct Stage {
     issuer: Option<Server>,
     upstream: Option<Server>,
     pub(super) ports: Ports,
+    reserved: Option<Reservations>,
     pub(super) shell: Shell,
     programs: Programs,
     passwords: Option<Passwords>,
     root: Root,
+}
+
+/// The ports before their children listen on them.
+struct Reservations {
+    issuer: Reserved,
+    upstream: Reserved,
+    postgres: Reserved,
+    web: Reserved,
 }
 
 /// The directory.
@@ -107,14 +116,25 @@ impl Stage {
     pub(super) fn new(keep: Option<&Path>) -> anyhow::Result<Self> {
         let programs = Programs::find()?;
         let root = Root::make(keep)?;
-        let [web, postgres, upstream, issuer] = free_ports()?;
-        let ports = Ports { web, postgres, upstream, issuer };
+        let reserved = Reservations {
+            issuer: Reserved::new()?,
+            upstream: Reserved::new()?,
+            postgres: Reserved::new()?,
+            web: Reserved::new()?,
+        };
+        let ports = Ports {
+            web: reserved.web.port(),
+            postgres: reserved.postgres.port(),
+            upstream: reserved.upstream.port(),
+            issuer: reserved.issuer.port(),
+        };
         let shell = Shell::default();
         Ok(Self {
             gateway: None,
             issuer: None,
             upstream: None,
             ports,
+            reserved: Some(reserved),
             shell,
             programs,
             passwords: None,
@@ -136,10 +156,11 @@ impl Stage {
             fs::write(self.dir().join(name), self.ports.put_into(text))?;
         }
         let passwords = Passwords { shop: random_word()?, logs: random_word()? };
-        let (issuer_port, web, postgres) = (self.ports.issuer, self.ports.web, self.ports.postgres);
+        let reserved = self.reserved.take().context("the stage is set once")?;
 
         let program = std::env::current_exe().context("where this program is")?;
         let mut command = tied(&program, "TERM", &RunAs::Ourselves);
+        let issuer_port = reserved.issuer.release();
         command.arg("dev-idp").arg("--listen").arg(format!("127.0.0.1:{issuer_port}"));
         command.arg("--directory").arg(self.dir().join("directory.yaml"));
         let issuer = self.issuer.insert(Server::start("dev-idp", "TERM", logs.join("dev-idp.log"), command)?);
@@ -147,7 +168,7 @@ impl Stage {
         narrator.note(&format!("identity provider (Entra-shaped)  127.0.0.1:{issuer_port}"));
 
         let dir = self.dir().join("postgres");
-        self.upstream = Some(self.programs.start(&dir, self.ports.upstream, &logs, &passwords).await?);
+        self.upstream = Some(self.programs.start(&dir, reserved.upstream, &logs, &passwords).await?);
         narrator.note(&format!("PostgreSQL, databases shop, logs  127.0.0.1:{}", self.ports.upstream));
 
         let mut command = tied(&program, "TERM", &RunAs::Ourselves);
@@ -157,9 +178,12 @@ impl Stage {
         command.env("GATEWAY_CLIENT_SECRET", GATEWAY_SECRET);
         // Written once its ports are open.
         let listeners = self.data().join("listeners.json");
+        reserved.postgres.release();
+        reserved.web.release();
         let gateway =
             self.gateway.insert(Server::start("gateway", "TERM", logs.join("gateway.log"), command)?);
         gateway.ready(async || listeners.exists()).await?;
+        let Ports { postgres, web, .. } = self.ports;
         narrator
             .note(&format!("gateway                           127.0.0.1:{postgres}, API 127.0.0.1:{web}"));
         narrator.note(&format!("files                             {}", self.dir().display()));

@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::server::{RunAs, Server, tied};
+use super::server::{Reserved, RunAs, Server, tied};
 
 /// What the databases hold; read by psql, with the passwords as variables.
 pub(super) const DATABASES: &str = include_str!("databases.sql");
@@ -63,7 +63,7 @@ impl Programs {
     pub(super) async fn start(
         &self,
         dir: &Path,
-        port: u16,
+        port: Reserved,
         logs: &Path,
         passwords: &Passwords,
     ) -> anyhow::Result<Server> {
@@ -92,6 +92,7 @@ impl Programs {
             "--no-sync",
         ]);
         quietly(initdb).context("initdb")?;
+        let port = port.release();
         let mut postgres = tied(&self.bin.join("postgres"), "QUIT", &self.run_as);
         postgres.current_dir(dir).arg("-D").arg(&data).arg("-p").arg(port.to_string());
         for setting in [
