@@ -23,7 +23,9 @@ use portcullis_audit::Journal;
 use portcullis_core::{Clock, Source, Timestamp};
 use portcullis_identity::Identity;
 use portcullis_policy::Report;
-use portcullis_proxy::{Accepted, Sessions, Shutdown, gate::InForce, handshake_failed, supervise::Supervisor};
+use portcullis_proxy::{
+    Accepted, Sessions, Shutdown, gate::InForce, handshake_failed, supervise::Supervisor,
+};
 use portcullis_store::Store;
 use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
@@ -50,7 +52,7 @@ pub const HEADER_WITHIN: Duration = Duration::from_secs(15);
 pub const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 
 /// How long one transport is served; then it is told to go, so that a peer that reads nothing holds nothing for ever.
-const TRANSPORT_WITHIN: Duration = Duration::from_secs(15 * 60);
+pub const TRANSPORT_WITHIN: Duration = Duration::from_secs(15 * 60);
 
 /// How many requests one HTTP/2 transport has at a time.
 const MAX_STREAMS: u32 = 32;

@@ -12,6 +12,7 @@
 )]
 
 mod api;
+mod certificates;
 mod connecting;
 mod crash;
 mod documents;

@@ -64,3 +64,15 @@ async fn a_bad_change_changes_nothing_and_says_why() {
     let ready = http.get(format!("{}/readyz", lab.url())).send().await.unwrap();
     assert!(!ready.text().await.unwrap().contains("was refused"));
 }
+
+#[tokio::test]
+async fn documents_that_vanish_change_nothing() {
+    let mut lab = Lab::new().await;
+    let token = lab.token(TRIAGE).await;
+    let policy = lab.config().with_file_name("policy.yaml");
+    std::fs::rename(&policy, policy.with_extension("away")).unwrap();
+    lab.gateway.wait_for_line("refused").await;
+    lab.psql("shop-db", &token, "SELECT 1").await.ok();
+    std::fs::rename(policy.with_extension("away"), &policy).unwrap();
+    lab.gateway.wait_for_line("those of the policy in force").await;
+}
