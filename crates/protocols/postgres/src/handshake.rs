@@ -105,10 +105,16 @@ pub struct Accepted {
 pub enum Negotiation {
     /// A session.
     Session(Negotiated),
-    /// To cancel what another session runs. The protocol has no answer to it.
-    Cancel(CancelRequest, Reported),
+    /// To cancel what another session runs. The protocol's only answer is the close, which says that it was passed on.
+    Cancel(CancelRequest, Cancelling),
     /// Nothing: it closed before it asked for anything, as health checks do.
     Gone(Reported),
+}
+
+/// A client that waits for its cancel request to be passed on.
+#[derive(Debug)]
+pub struct Cancelling {
+    transport: Transport,
 }
 
 /// A client that has said which session it wants, over a transport fit for a token.
@@ -188,6 +194,14 @@ impl Accepted {
     /// Refuses before anything was read, as a full gateway does. A client that waits for TLS may not show the text.
     pub async fn refuse(self, error: &Error) -> Reported {
         tell(self.transport, &error.to_wire()).await
+    }
+}
+
+impl Cancelling {
+    /// Closes in order: libpq takes a TLS transport that just breaks off for a cancel request that failed.
+    pub async fn done(mut self) -> Reported {
+        let delivered = self.transport.shutdown().await.is_ok();
+        Reported { delivered }
     }
 }
 

@@ -93,8 +93,9 @@ impl Postgres {
         };
         let negotiated = match Accepted::new(transport).negotiate(&self.tls, plaintext).await {
             Ok(Negotiation::Session(negotiated)) => negotiated,
-            Ok(Negotiation::Cancel(request, _)) => {
+            Ok(Negotiation::Cancel(request, waiting)) => {
                 self.cancel(&request).await;
+                let _ = waiting.done().await;
                 return None;
             }
             Ok(Negotiation::Gone(_)) => return None,

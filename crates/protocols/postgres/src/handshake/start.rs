@@ -6,7 +6,9 @@ use portcullis_proxy::Transport;
 use rustls::ServerConfig;
 use tokio::io::AsyncReadExt;
 
-use super::{ALPN, Failed, Negotiated, Negotiation, Plaintext, Reported, fail, lost, read_or_end, send};
+use super::{
+    ALPN, Cancelling, Failed, Negotiated, Negotiation, Plaintext, Reported, fail, lost, read_or_end, send,
+};
 use crate::{
     codec::{self, FirstPacket},
     error::Error,
@@ -71,7 +73,9 @@ pub(super) async fn negotiate(
                 send(&mut transport, b"N").await.map_err(lost)?;
             }
             // Clients before libpq 17 send it in plaintext whatever the session has.
-            FirstPacket::Cancel(request) => return Ok(Negotiation::Cancel(request, Reported::UNDELIVERABLE)),
+            FirstPacket::Cancel(request) => {
+                return Ok(Negotiation::Cancel(request, Cancelling { transport }));
+            }
             FirstPacket::Startup(_) if !transport.is_encrypted() && plaintext == Plaintext::Refused => {
                 return fail(transport, Error::PlaintextRefused).await;
             }

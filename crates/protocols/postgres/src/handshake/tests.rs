@@ -228,7 +228,12 @@ async fn a_cancel_request_is_taken_with_and_without_tls() {
     let mut client = client_tls(client, &[ALPN]).await.unwrap();
     client.write_all(&out).await.unwrap();
     client.flush().await.unwrap();
-    assert!(matches!(server.await.unwrap(), Ok(Negotiation::Cancel(seen, _)) if seen == request));
+    let Ok(Negotiation::Cancel(seen, waiting)) = server.await.unwrap() else { panic!("no cancel request") };
+    assert_eq!(seen, request);
+    assert!(waiting.done().await.is_delivered());
+    let mut rest = Vec::new();
+    // An end without a close_notify would be an error here, and is one for libpq.
+    assert_eq!(client.read_to_end(&mut rest).await.unwrap(), 0);
 }
 
 #[tokio::test]
