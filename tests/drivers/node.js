@@ -42,8 +42,11 @@ const fails = (code, promise) => assert.rejects(promise, (error) => { assert.equ
   const sleeping = fails('57014', victim.query('SELECT pg_sleep(301)'));
   // Not just active: a cancel that arrives between Parse and Execute is lost, by design of the server.
   while (await one("SELECT count(*)::int FROM pg_stat_activity WHERE wait_event = 'PgSleep' AND datname = current_database()") === 0);
-  new Client(options).cancel(victim, victim._getActiveQuery()); // a CancelRequest, not encrypted, as in most drivers
+  const canceller = new Client(options);
+  const passedOn = new Promise((resolve) => canceller.connection.once('end', resolve)); // the server signals twice, then closes
+  canceller.cancel(victim, victim._getActiveQuery()); // a CancelRequest, not encrypted, as in most drivers
   await sleeping;
+  await passedOn;
   assert.equal((await victim.query('SELECT 1 AS x')).rows[0].x, 1);
   ok('cancel');
 

@@ -6,7 +6,8 @@ use portcullis_testkit::drivers::{SCHEMA, run_driver};
 use super::{Setup, Stage, missing};
 
 /// All the scenarios do, and no more. They watch `pg_stat_activity` to see a statement sleep before they cancel it.
-pub const JUDGED: &str = "['read:public.driver_scenario', 'write:public.driver_scenario', 'write:driver_scenario', 'read:pg_catalog.pg_stat_activity']";
+pub const JUDGED: &str = "['read:public.driver_scenario', 'write:public.driver_scenario', 'read:channel/driver_scenario', \
+     'write:channel/driver_scenario', 'read:pg_catalog.pg_stat_activity', 'execute:pg_catalog.pg_sleep']";
 
 async fn through_the_gateway(driver: &str, program: &str) {
     if missing(program) {
