@@ -322,7 +322,7 @@ impl GateSession {
     }
 
     /// Writes every noted decision to the journal in one write. What they allowed may be forwarded once this returned and,
-    /// in strict mode, [`GateSession::settled`] for the position did.
+    /// in strict mode, [`Journal::settled`] for the position did.
     // INVARIANT(recorded-before-released)
     ///
     /// # Errors

@@ -94,7 +94,8 @@ impl Supervisor {
                 let Some(controls) = waiting.next() else { break };
                 let identity = Arc::clone(&self.gate.identity);
                 asking.spawn(async move {
-                    let principal = controls.first().map(|control| Arc::clone(control.rules().live.principal()));
+                    let principal =
+                        controls.first().map(|control| Arc::clone(control.rules().live.principal()));
                     let standing = match principal {
                         Some(principal) => identity.recheck(&principal).await,
                         None => return None,
