@@ -8,6 +8,9 @@ use tokio::{
     process::{Child, ChildStdout, Command},
 };
 
+/// What is never asked for through a proxy.
+const LOOPBACK: &str = "127.0.0.1,localhost";
+
 /// How long one command may take.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -57,6 +60,8 @@ impl Shell {
             .env("PGPASSFILE", "/dev/null")
             .env("PSQL_PAGER", "cat")
             .env("LC_ALL", "C.UTF-8");
+        // A proxy of the environment is not for this machine's own addresses.
+        command.env("NO_PROXY", LOOPBACK).env("no_proxy", LOOPBACK);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).kill_on_drop(true);
         command
     }
