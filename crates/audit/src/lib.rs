@@ -8,7 +8,7 @@
 //! **Does not** search (`store` indexes what [`Reader`] streams), decide what is an event (`core::event`), or prove that
 //! nobody rewrote the files: the checksums find accidents; the hash chain that finds intent comes over the same frames.
 //!
-//! **How to read it**: [`format`] (bytes), [`batch`] (encoding outside the lock), [`journal`], `writer` (the critical
+//! **How to read it**: [`mod@format`] (bytes), [`batch`] (encoding outside the lock), [`journal`], `writer` (the critical
 //! section and the states), `sync` (group fsync and revival), `recover` (opening), [`reader`].
 //!
 //! **References.** `docs/design/0003-journal-format.md`; "Can Applications Recover from fsync Failures?", USENIX ATC 2020.
