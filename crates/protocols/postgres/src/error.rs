@@ -99,7 +99,7 @@ pub enum Error {
     /// Identity or policy said no.
     #[error("refused: {}", .0.message())]
     Refused(Answer),
-    /// An operation that policy does not allow. The session goes on.
+    /// A startup parameter that policy does not allow.
     #[error("denied: {reason}")]
     Denied {
         /// Why, safe for the principal.
@@ -199,7 +199,7 @@ impl Error {
             }
             Self::Refused(answer) => refused(answer),
             Self::Denied { reason, rule, hint } => {
-                let mut report = Report::new(Severity::Error, INSUFFICIENT_PRIVILEGE, reason.clone());
+                let mut report = fatal(INSUFFICIENT_PRIVILEGE, reason.clone());
                 report.detail = rule.as_ref().map(|rule| format!("rule: {rule}").into());
                 report.hint = hint.clone().map(Into::into);
                 report

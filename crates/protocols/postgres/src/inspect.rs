@@ -29,7 +29,7 @@ use crate::{
         limits::significant,
     },
     session::{
-        flight::{Effect, Flight, OwnPoint},
+        flight::{CopyGate, Effect, Flight, OwnPoint},
         names::{MAX_TEXT, Names, Portal, Prepared, weight},
         outputs::Outputs,
     },
@@ -255,13 +255,41 @@ impl Inspector {
         }
         match Frames::new(Direction::Frontend, buffer.bytes()).next()? {
             Next::Short => Err(Stop::Blocked(Blocked::NeedInput)),
-            Next::Partial(header) => self.begin_stream(header, buffer, out),
+            Next::Partial(header) => {
+                self.past_copy(header.tag, out)?;
+                self.begin_stream(header, buffer, out)
+            }
             Next::Frame(frame) => {
                 // Consumed only once it was dealt with: a message that must wait is looked at again.
                 let length = frame.bytes.len();
-                self.message(frame.bytes, out)?;
+                if self.past_copy(frame.tag, out)? == CopyGate::Open {
+                    self.message(frame.bytes, out)?;
+                }
                 buffer.consume(length);
                 Ok(())
+            }
+        }
+    }
+
+    /// Whether a message passes what may be a COPY that takes in data: its data does, all else waits until that is known. A
+    /// `Sync` is dropped while data is taken in, as the server does.
+    fn past_copy(&mut self, tag: u8, out: &mut Outputs) -> Result<CopyGate, Stop> {
+        let data =
+            matches!(tag, tag::COPY_DATA | tag::COPY_DONE | tag::COPY_FAIL | tag::FLUSH | tag::TERMINATE);
+        if data || self.skipping != Skipping::No {
+            return Ok(CopyGate::Open);
+        }
+        match self.flight.copy_gate() {
+            CopyGate::Open => Ok(CopyGate::Open),
+            CopyGate::Copying if tag == tag::SYNC => Ok(CopyGate::Copying),
+            CopyGate::Copying => Err(Stop::End(violation(
+                "another message than COPY data while the server takes in COPY data",
+            ))),
+            CopyGate::Unknown { ask } => {
+                if ask {
+                    out.up.push_with(|up| frontend::empty(up, frontend::tag::FLUSH));
+                }
+                Err(Stop::Blocked(Blocked::Answers))
             }
         }
     }
@@ -306,6 +334,9 @@ impl Inspector {
                 self.begin(&analysis, out, verdicts, None)?;
                 self.judge.runs(None);
                 self.flight.own_point(effects_of(&analysis));
+                if may_copy(&analysis) {
+                    self.flight.may_copy();
+                }
                 out.up.push_slice(bytes);
                 Ok(())
             }
@@ -432,7 +463,8 @@ impl Inspector {
 
     fn execute(&mut self, bytes: &[u8], portal: &[u8], out: &mut Outputs) -> Result<(), Stop> {
         let name = significant(portal);
-        let fresh = self.names.portal(name).is_some_and(|portal| Arc::ptr_eq(&portal.rules, self.judge.rules()));
+        let fresh =
+            self.names.portal(name).is_some_and(|portal| Arc::ptr_eq(&portal.rules, self.judge.rules()));
         if !fresh && let Err(refused) = self.judge_again(name) {
             return self.refuse(Unit::Extended, *refused, out);
         }
@@ -461,6 +493,10 @@ impl Inspector {
     /// An Execute is sent: only now does the statement that was bound do anything.
     fn executed(&mut self, name: &[u8]) {
         self.judge.runs(Some(name));
+        let runnable = self.names.runnable(name).unwrap_or_default();
+        if runnable.is_empty() || runnable.iter().any(may_copy) {
+            self.flight.may_copy();
+        }
         let certain = !self.names.is_rebound(name);
         let effects = self.names.portal(name).map(|portal| effects_of(&portal.prepared)).unwrap_or_default();
         for effect in effects {
@@ -688,6 +724,7 @@ impl Inspector {
             Ok(mut judged) if unit == Unit::Query => {
                 self.session.note(&mut judged, None, None)?;
                 self.flight.own_point(VecDeque::new());
+                self.flight.may_copy();
                 buffer.forward(Header::LEN, &mut out.up);
                 self.streaming = Streaming::Forward(header.body);
             }
@@ -798,6 +835,12 @@ const NAME_STEP: usize = 256;
 const MAX_EFFECTS: usize = 16 * 1024;
 /// What a Query or Parse may hold besides its text.
 const SLACK: usize = 300 * 1024;
+
+/// Whether the statement may be a COPY that takes in data.
+fn may_copy(analysis: &Prepared) -> bool {
+    let kinds = analysis.statements().iter().flat_map(|statement| statement.kinds());
+    kinds.into_iter().any(|kind| matches!(kind.as_str(), "copy" | "unknown"))
+}
 
 /// What a statement does to the session's names once the server has run it.
 fn effects_of(analysis: &Prepared) -> VecDeque<Effect<Prepared>> {

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use portcullis_access::{Ask, Permit};
-use portcullis_core::{ClientSoftware, ConnectionName, EndReason, SessionId, Timestamp};
+use portcullis_core::{
+    ClientSoftware, ConnectionName, EndReason, Operation, Resource, ResourceRef, SessionId, StatementKind, Timestamp,
+    Verb, operation::Classified,
+};
 use portcullis_policy::PgAuthentication;
 use portcullis_proxy::{
     CancelMap, Transport,
@@ -129,11 +132,44 @@ impl Postgres {
             Ok(begun) => self.welcome(gated, begun, waiting).await,
             Err(error) => {
                 tracing::warn!(%session, %error, "the upstream session could not be opened");
-                gated.end(&EndReason::UpstreamQuit { detail: error.to_string() });
+                let reason = self.not_begun(&mut gated, &error).await;
+                gated.end(&reason);
                 let _ = waiting.refuse(&error).await;
                 None
             }
         }
+    }
+
+    /// Why a session ends that never began. A deny is in the journal as the decision it is, before the peer hears it.
+    async fn not_begun(&self, gated: &mut GateSession, error: &Error) -> EndReason {
+        let Error::Denied { reason, .. } = error else {
+            return EndReason::UpstreamQuit { detail: error.to_string() };
+        };
+        let operation = Operation {
+            kinds: vec![StatementKind::word("connect")],
+            resources: vec![ResourceRef {
+                verb: Verb::Admin,
+                resource: Resource::from("server/setting"),
+                columns: Vec::new(),
+                through: None,
+            }],
+            text: "startup parameters".into(),
+            lacks: Vec::new(),
+            classified: Classified::Completely,
+        };
+        let rules = Arc::clone(gated.permit().rules());
+        let mut judged = gated.refused(&rules, &operation, "startup parameters", reason.clone());
+        let committed = gated.note(&mut judged, None, None).and_then(|()| gated.commit());
+        match committed {
+            Ok(Some(position)) => {
+                if let Err(error) = self.gate.journal.settled(position).await {
+                    tracing::error!(%error, "a refused startup parameter could not be journalled");
+                }
+            }
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "a refused startup parameter could not be journalled"),
+        }
+        EndReason::ProtocolViolation { detail: reason.clone() }
     }
 
     /// Opens the upstream session, and learns what judging needs.

@@ -130,7 +130,12 @@ impl Inspector {
                     self.names.forget(&name);
                 }
             }
-            tag::COPY_IN_RESPONSE | tag::COPY_BOTH_RESPONSE => self.flight.copy_in(),
+            tag::COPY_IN_RESPONSE | tag::COPY_BOTH_RESPONSE => {
+                if !self.flight.copy_in() {
+                    let detail = "upstream asks for COPY data that nothing sent to it takes".to_owned();
+                    return Err(EndReason::UpstreamQuit { detail });
+                }
+            }
             tag::PARAMETER_STATUS => {
                 let status =
                     backend::ParameterStatus::decode(body).map_err(|error| violation(error.to_string()))?;

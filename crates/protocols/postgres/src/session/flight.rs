@@ -1,12 +1,12 @@
 //! What is in flight: the sync points whose `ReadyForQuery` the server still owes, and the effects that hang on them.
 //!
 //! A `Query` or `FunctionCall` is a sync point of its own; extended-protocol messages gather up to a `Sync`. While the server
-//! takes in COPY data it swallows every `Sync` (`CopyGetData` in the server's copyfromparse.c), so that one `ReadyForQuery`
-//! answers two of them: [`Flight::copy_in`] merges those. After an error in the extended protocol the server skips to the
-//! next `Sync`.
+//! takes in COPY data it swallows every `Sync` (`CopyGetData` in the server's copyfromparse.c) and fails on everything else, so
+//! nothing but COPY data is sent past a statement that may be such a COPY until it is known: [`Flight::copy_gate`]. After an
+//! error in the extended protocol the server skips to the next `Sync`.
 //!
-//! Nothing here decides whether something may pass: getting a count wrong costs the client a stalled answer, never a
-//! judgement. Refusals in flight are matched by the name of the portal they were replaced with, not by counting.
+//! INVARIANT(answers-are-matched): every `ReadyForQuery`, completion and error is matched to what it answers. What the
+//! session's names mean hangs on it, and with that what a `Bind` is judged and recorded as.
 
 use std::collections::VecDeque;
 
@@ -36,7 +36,10 @@ impl<P> Effect<P> {
     const fn is_sql(&self) -> bool {
         matches!(
             self,
-            Self::SqlPrepare { .. } | Self::SqlDeallocate { .. } | Self::SqlDeclare { .. } | Self::SqlClose { .. }
+            Self::SqlPrepare { .. }
+                | Self::SqlDeallocate { .. }
+                | Self::SqlDeclare { .. }
+                | Self::SqlClose { .. }
         )
     }
 
@@ -56,6 +59,8 @@ struct Group<P> {
     unanswered: usize,
     /// The server was asked to say what it has.
     flushed: bool,
+    /// A COPY may take in data in it, and whether it does is not known yet.
+    may_copy: bool,
     effects: VecDeque<Effect<P>>,
 }
 
@@ -75,6 +80,17 @@ pub(crate) enum OwnPoint {
     Runs,
     /// The sequence has failed: the server drops everything up to the next `Sync`.
     Skipped,
+    /// It depends on answers that are owed; `ask`: the server was not yet asked to flush them.
+    Unknown { ask: bool },
+}
+
+/// What becomes of a message that is not part of a COPY stream.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum CopyGate {
+    /// No COPY takes it in.
+    Open,
+    /// The server is taking in COPY data: it drops a `Sync`, and fails on anything else.
+    Copying,
     /// It depends on answers that are owed; `ask`: the server was not yet asked to flush them.
     Unknown { ask: bool },
 }
@@ -206,12 +222,31 @@ impl<P> Flight<P> {
 
     /// A `Sync` is sent.
     pub(crate) fn sync(&mut self) {
-        if self.copying {
-            return;
-        }
         self.open();
         if let Some(group) = self.groups.back_mut() {
             group.closed = Closer::Sync;
+        }
+    }
+
+    /// What was sent last may be a COPY that takes in data.
+    pub(crate) fn may_copy(&mut self) {
+        if let Some(group) = self.groups.back_mut() {
+            group.may_copy = true;
+        }
+    }
+
+    /// What becomes of a message sent now that is not part of a COPY stream. While the server takes in COPY data it means
+    /// another thing than when it does not, so that neither its answers nor its effects could be told: it is known first.
+    pub(crate) fn copy_gate(&mut self) -> CopyGate {
+        if self.copying {
+            return CopyGate::Copying;
+        }
+        match self.groups.back_mut().filter(|group| group.may_copy) {
+            None => CopyGate::Open,
+            // One text may hold several: they are over with its ReadyForQuery, which needs no asking.
+            Some(group) if group.closed == Closer::Own => CopyGate::Unknown { ask: false },
+            Some(group) if group.errored || group.unanswered == 0 => CopyGate::Open,
+            Some(group) => CopyGate::Unknown { ask: !std::mem::replace(&mut group.flushed, true) },
         }
     }
 
@@ -220,31 +255,23 @@ impl<P> Flight<P> {
         if self.copying {
             self.copying = false;
         } else if let Some(group) = self.groups.back_mut() {
-            group.copy_ends += 1;
+            group.copy_ends = group.copy_ends.saturating_add(1);
         }
     }
 
-    /// `CopyInResponse` or `CopyBothResponse` arrived.
-    pub(crate) fn copy_in(&mut self) {
-        loop {
-            let Some(front) = self.groups.front_mut() else { return };
-            if front.copy_ends > 0 {
-                front.copy_ends -= 1;
-                return;
-            }
-            if front.closed != Closer::Sync {
-                break;
-            }
-            front.closed = Closer::Open;
-            let Some(next) = self.groups.remove(1) else { break };
-            if let Some(front) = self.groups.front_mut() {
-                front.closed = next.closed;
-                front.copy_ends += next.copy_ends;
-                front.unanswered += next.unanswered;
-                front.effects.extend(next.effects);
-            }
+    /// `CopyInResponse` or `CopyBothResponse` arrived. Whether one could: nothing may have been sent past a COPY that
+    /// takes in data but its data.
+    #[must_use]
+    pub(crate) fn copy_in(&mut self) -> bool {
+        let Some(front) = self.groups.front_mut().filter(|group| group.may_copy) else { return false };
+        let ended = front.copy_ends > 0;
+        if front.closed == Closer::Own {
+            front.copy_ends = front.copy_ends.saturating_sub(1);
+        } else {
+            (front.copy_ends, front.may_copy) = (0, false);
         }
-        self.copying = true;
+        self.copying = !ended;
+        true
     }
 
     /// `ErrorResponse` arrived. Completions owed before a `Sync` will not come.
@@ -312,7 +339,15 @@ pub(crate) struct Coming<'a, P> {
 
 impl<P> Group<P> {
     fn new(closed: Closer) -> Self {
-        Self { closed, copy_ends: 0, errored: false, unanswered: 0, flushed: false, effects: VecDeque::new() }
+        Self {
+            closed,
+            copy_ends: 0,
+            errored: false,
+            unanswered: 0,
+            flushed: false,
+            may_copy: false,
+            effects: VecDeque::new(),
+        }
     }
 }
 
@@ -325,14 +360,17 @@ mod tests {
     }
 
     #[test]
-    fn a_sync_during_copy_in_is_swallowed() {
-        // What libpq sends for PQexecParams("COPY … FROM STDIN"): Parse Bind Execute Sync, then, after the answer, data and
-        // CopyDone Sync. The server owes one ReadyForQuery.
+    fn nothing_passes_a_copy_of_the_extended_protocol_until_it_is_known_to_take_data() {
+        // Parse Bind Execute Sync of a COPY FROM STDIN; then, after the answer, data and CopyDone Sync.
         let mut flight = Flight::<u8>::new(TransactionStatus::Idle);
         flight.gather();
-        flight.sync();
-        flight.copy_in();
+        flight.may_copy();
+        assert_eq!(flight.copy_gate(), CopyGate::Unknown { ask: true });
+        assert_eq!(flight.copy_gate(), CopyGate::Unknown { ask: false });
+        assert!(flight.copy_in());
+        assert_eq!(flight.copy_gate(), CopyGate::Copying);
         flight.copy_end();
+        assert_eq!(flight.copy_gate(), CopyGate::Open);
         flight.sync();
         assert_eq!(flight.owed(), 1);
         flight.ready(TransactionStatus::Idle);
@@ -340,29 +378,55 @@ mod tests {
     }
 
     #[test]
-    fn pipelined_copy_merges_the_swallowed_sync() {
+    fn data_may_be_sent_before_the_copy_is_known_to_take_it() {
         let mut flight = Flight::<u8>::new(TransactionStatus::Idle);
         flight.gather();
-        flight.sync();
-        flight.gather();
+        flight.may_copy();
         flight.copy_end();
-        flight.sync();
-        flight.copy_in();
-        assert_eq!(flight.owed(), 1);
-        flight.ready(TransactionStatus::Idle);
-        assert!(flight.is_empty());
+        flight.copy_end();
+        assert_eq!(flight.copy_gate(), CopyGate::Unknown { ask: true });
+        assert!(flight.copy_in());
+        assert_eq!(flight.copy_gate(), CopyGate::Open);
+        // A second end was for nothing: the next COPY takes data all the same.
+        flight.gather();
+        flight.may_copy();
+        assert!(flight.copy_in());
+        assert_eq!(flight.copy_gate(), CopyGate::Copying);
     }
 
     #[test]
-    fn a_copy_by_query_owes_one_answer() {
+    fn a_copy_that_fails_lets_the_sync_pass() {
+        let mut flight = Flight::<u8>::new(TransactionStatus::Idle);
+        flight.gather();
+        flight.may_copy();
+        flight.error();
+        assert_eq!(flight.copy_gate(), CopyGate::Open);
+        assert!(flight.groups.front().is_some_and(|group| group.errored));
+    }
+
+    #[test]
+    fn a_text_of_several_copies_is_over_with_its_answer() {
         let mut flight = Flight::<u8>::new(TransactionStatus::Idle);
         flight.own_point(VecDeque::new());
-        flight.copy_in();
-        flight.sync();
+        flight.may_copy();
         flight.copy_end();
-        assert_eq!(flight.owed(), 1);
+        assert!(flight.copy_in());
+        assert_eq!(flight.copy_gate(), CopyGate::Unknown { ask: false });
+        assert!(flight.copy_in());
+        assert_eq!(flight.copy_gate(), CopyGate::Copying);
+        flight.copy_end();
+        assert_eq!((flight.owed(), flight.copy_gate()), (1, CopyGate::Unknown { ask: false }));
         flight.ready(TransactionStatus::Idle);
         assert!(flight.is_empty());
+        assert_eq!(flight.copy_gate(), CopyGate::Open);
+    }
+
+    #[test]
+    fn a_copy_nobody_asked_for_is_noticed() {
+        let mut flight = Flight::<u8>::new(TransactionStatus::Idle);
+        assert!(!flight.copy_in());
+        flight.own_point(VecDeque::new());
+        assert!(!flight.copy_in());
     }
 
     #[test]

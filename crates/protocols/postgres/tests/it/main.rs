@@ -2,12 +2,14 @@
 
 #![allow(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     missing_docs,
     reason = "the helpers of tests are tests"
 )]
 
+mod denials;
 mod evasion;
 mod lab;
 mod relay;

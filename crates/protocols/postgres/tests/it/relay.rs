@@ -214,7 +214,21 @@ async fn a_query_within_an_unsynced_sequence_is_answered_as_by_the_server() {
     let said = raw.run("SELECT 1/0").query("SELECT 3").sync().send(1).await;
     assert_eq!(said, ["1", "E:22012", "Z:I"]);
     let said = raw.run("SELECT 4").sync().run("SELECT 5").query("SELECT 6").send(2).await;
-    let expected = ["1", "2", "D:4", "C:SELECT 1", "Z:I", "1", "2", "D:5", "C:SELECT 1", "T", "D:6", "C:SELECT 1", "Z:I"];
+    let expected = [
+        "1",
+        "2",
+        "D:4",
+        "C:SELECT 1",
+        "Z:I",
+        "1",
+        "2",
+        "D:5",
+        "C:SELECT 1",
+        "T",
+        "D:6",
+        "C:SELECT 1",
+        "Z:I",
+    ];
     assert_eq!(said, expected);
     assert_eq!(raw.parse("", "SELECT 1").query("DROP TABLE orders").send(1).await, ["1", "E:42501", "Z:I"]);
     assert_eq!(raw.query("SELECT 7").send(1).await, ["T", "D:7", "C:SELECT 1", "Z:I"]);
@@ -248,4 +262,52 @@ async fn the_upstream_password_and_the_token_are_nowhere_to_be_seen() {
     for text in [&output.stdout, &output.stderr, &journal] {
         assert!(!text.contains("app-secret") && !text.contains("eyJ"), "{text}");
     }
+}
+
+/// `x` is a statement whose table the search path decides: what it reads later depends on what the gateway takes `x` for.
+async fn with_a_statement_that_follows_the_path(raw: &mut Raw) {
+    raw.query("CREATE SCHEMA inner_part").query("CREATE TABLE inner_part.t (v text)");
+    raw.query("CREATE TABLE public.t (v text)").query("SET search_path = inner_part");
+    assert!(raw.send(5).await.iter().all(|said| !said.starts_with("E:")));
+    assert_eq!(raw.parse("x", "SELECT v FROM t").sync().send(1).await, ["1", "Z:I"]);
+}
+
+const COPY_DONE: &[u8] = b"c\0\0\0\x04";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sync_the_server_swallows_during_a_copy_mixes_up_no_answers() {
+    let lab = everything().await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    with_a_statement_that_follows_the_path(&mut raw).await;
+    // The server answers the COPY and swallows the Sync: one ReadyForQuery.
+    raw.query("COPY inner_part.t FROM STDIN").sync().out.extend_from_slice(COPY_DONE);
+    assert_eq!(raw.send(1).await, ["G", "C:COPY 0", "Z:I"]);
+    // Were one more owed, this failure would count as that answer's, and the next answer as this one's.
+    assert_eq!(raw.query("PREPARE x AS SELECT 1").send(1).await, ["E:42P05", "Z:I"]);
+    assert_eq!(
+        raw.parse("y", "SELECT 2").bind("", "y", &[]).execute("").sync().send(1).await,
+        ["1", "2", "D:2", "C:SELECT 1", "Z:I"]
+    );
+    raw.bind("", "x", &[]).execute("").sync().send(1).await;
+    let decisions = lab.decisions();
+    let prepared = decisions.iter().filter(|decision| &*decision.text == "PREPARE x AS SELECT 1").count();
+    assert_eq!(prepared, 1, "a Bind of `x` is recorded as what `x` does not mean: {decisions:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_but_data_is_sent_past_a_copy_until_it_is_known_to_take_data() {
+    let lab = everything().await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    with_a_statement_that_follows_the_path(&mut raw).await;
+    // As libpq does it, but in one write: the first Sync is swallowed.
+    raw.parse("c", "COPY t FROM STDIN").bind("", "c", &[]).execute("").sync();
+    raw.out.extend_from_slice(b"d\0\0\0\x06a\n");
+    raw.out.extend_from_slice(COPY_DONE);
+    raw.sync().parse("y", "SELECT 2").bind("", "y", &[]).execute("").sync();
+    assert_eq!(raw.send(2).await, ["1", "2", "G", "C:COPY 1", "Z:I", "1", "2", "D:2", "C:SELECT 1", "Z:I"]);
+    // Data that the COPY refuses; what follows could be taken for part of the COPY or not, so the session ends.
+    raw.bind("", "c", &[]).execute("").sync().out.extend_from_slice(b"d\0\0\0\x08a\tb\n");
+    raw.sync().parse("z", "SELECT v FROM t").sync();
+    let said = raw.send(3).await;
+    assert_eq!(said.last().map(String::as_str), Some("closed"), "{said:?}");
 }

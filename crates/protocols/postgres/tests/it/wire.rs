@@ -65,6 +65,27 @@ impl Raw {
         self
     }
 
+    /// A FunctionCall with arguments as text, its result as text.
+    pub fn function(&mut self, oid: u32, arguments: &[&str]) -> &mut Self {
+        let mut body = oid.to_be_bytes().to_vec();
+        body.extend_from_slice(&0_u16.to_be_bytes());
+        body.extend_from_slice(&u16::try_from(arguments.len()).unwrap().to_be_bytes());
+        for argument in arguments {
+            body.extend_from_slice(&u32::try_from(argument.len()).unwrap().to_be_bytes());
+            body.extend_from_slice(argument.as_bytes());
+        }
+        body.extend_from_slice(&0_u16.to_be_bytes());
+        self.message(b'F', &body)
+    }
+
+    /// Any message.
+    pub fn message(&mut self, tag: u8, body: &[u8]) -> &mut Self {
+        self.out.extend_from_slice(&[tag]);
+        self.out.extend_from_slice(&u32::try_from(body.len() + 4).unwrap().to_be_bytes());
+        self.out.extend_from_slice(body);
+        self
+    }
+
     pub fn sync(&mut self) -> &mut Self {
         frontend::empty(&mut self.out, frontend::tag::SYNC);
         self
