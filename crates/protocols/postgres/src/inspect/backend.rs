@@ -130,12 +130,7 @@ impl Inspector {
                     self.names.forget(&name);
                 }
             }
-            tag::COPY_IN_RESPONSE | tag::COPY_BOTH_RESPONSE => {
-                if !self.flight.copy_in() {
-                    let detail = "upstream asks for COPY data that nothing sent to it takes".to_owned();
-                    return Err(EndReason::UpstreamQuit { detail });
-                }
-            }
+            tag::COPY_IN_RESPONSE | tag::COPY_BOTH_RESPONSE => self.copy_in()?,
             tag::PARAMETER_STATUS => {
                 let status =
                     backend::ParameterStatus::decode(body).map_err(|error| violation(error.to_string()))?;
@@ -148,6 +143,11 @@ impl Inspector {
             _ => {}
         }
         Ok(None)
+    }
+
+    fn copy_in(&mut self) -> Result<(), EndReason> {
+        let detail = || "upstream asks for COPY data that nothing sent to it takes".to_owned();
+        self.flight.copy_in().then_some(()).ok_or_else(|| EndReason::UpstreamQuit { detail: detail() })
     }
 
     fn ready(&mut self, body: &[u8]) -> Result<(), EndReason> {
