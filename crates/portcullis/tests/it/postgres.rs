@@ -8,7 +8,13 @@ use portcullis_testkit::{
 
 mod client;
 mod drivers;
+mod journal_failure;
+mod kill9;
+mod oauthbearer;
+mod postgres18;
+mod regression;
 mod rust;
+mod strict;
 
 /// The upstream password: nothing the gateway writes may contain it.
 const UPSTREAM_PASSWORD: &str = "upstream-password-7hN2kQ";
@@ -20,9 +26,11 @@ struct Setup<'a> {
     version: u16,
     /// Connections and the scope of the grant to the group `agents` on each.
     connections: &'a [(&'a str, &'a str)],
+    /// A connection more, whose grant is for `policy` to write.
+    on_request: &'a str,
     /// More of each connection, as YAML at its depth.
     connection: &'a str,
-    /// More of the policy document.
+    /// More of the policy document, which ends in the list of grants.
     policy: &'a str,
     /// More of the process file.
     process: &'a str,
@@ -39,6 +47,7 @@ impl Default for Setup<'_> {
         Self {
             version: 15,
             connections: &[("shop", "'*:*'")],
+            on_request: "",
             connection: "",
             policy: "",
             process: "",
@@ -79,7 +88,8 @@ impl Stage {
         })
         .await;
         let mut policy = String::from("connections:\n");
-        for (name, _) in setup.connections {
+        let names = setup.connections.iter().map(|(name, _)| *name).chain([setup.on_request]);
+        for name in names.filter(|name| !name.is_empty()) {
             policy.push_str(&format!(
                 "  {name}:\n    protocol: postgres\n    address: {}\n    tls: {{ mode: verify-full, ca: {} }}\n    database: shop\n    \
                  credential: {{ username: app, password: \"env:{PASSWORD_VARIABLE}\" }}\n{}",
@@ -113,6 +123,14 @@ impl Stage {
 
     async fn token_of(&self, agent: Agent) -> String {
         self.gateway.token(agent).await
+    }
+
+    /// A client of the web listener that trusts the gateway's certificate, and nothing else.
+    fn http(&self) -> reqwest::Client {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let pem = std::fs::read(self.gateway.certificate()).unwrap();
+        let certificate = reqwest::Certificate::from_pem(&pem).unwrap();
+        reqwest::Client::builder().tls_certs_only([certificate]).no_proxy().build().unwrap()
     }
 
     /// Where drivers connect.

@@ -23,7 +23,7 @@ use tokio_postgres::{
 
 /// rustls for tokio-postgres.
 #[derive(Clone)]
-pub struct Tls(Arc<ClientConfig>);
+pub struct Tls(pub Arc<ClientConfig>);
 
 /// One transport to be secured.
 pub struct Securing(Arc<ClientConfig>, ServerName<'static>);
