@@ -388,8 +388,13 @@ impl Access {
         let failed = |error: &dyn std::fmt::Display| StoreError(format!("journal: {error}"));
         let mut batch = Batch::new();
         batch.push(event).map_err(|error| failed(&error))?;
-        self.journal.append(None, &batch).map_err(|error| failed(&error))?;
-        Ok(())
+        let position = self.journal.append(None, &batch).map_err(|error| failed(&error))?;
+        if !self.journal.is_strict() {
+            return Ok(());
+        }
+        // Callers are on threads that may block; the reactor they came from drives the wait.
+        let reactor = tokio::runtime::Handle::try_current().map_err(|error| failed(&error))?;
+        reactor.block_on(self.journal.settled(position)).map_err(|error| failed(&error))
     }
 
     fn active_grants(

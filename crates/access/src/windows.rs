@@ -37,7 +37,7 @@ pub struct Window {
 }
 
 /// The store failed.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the store failed: {0}")]
 pub struct StoreError(pub String);
 
@@ -121,10 +121,12 @@ pub const MAX_REASON: usize = 1000;
 
 type Key = (PrincipalKey, GrantId);
 
-/// The windows in memory. One lock: asking is rare, looking is a short read.
+/// The windows in memory. Every connect looks, on the reactor, so that the lock on the map is never held across a write;
+/// asking is rare, waits for disks, and has a lock of its own.
 #[derive(Default)]
 pub(crate) struct Windows {
     by_key: Mutex<HashMap<Key, Vec<Window>>>,
+    asking: Mutex<()>,
 }
 
 impl Windows {
@@ -142,7 +144,8 @@ impl Windows {
         windows.iter().filter(|w| w.opened_at <= now && now < w.ends_at).max_by_key(|w| w.ends_at).cloned()
     }
 
-    /// Opens a window or says why not. `keep` makes it durable and runs under the lock, so that two askers cannot pass one limit.
+    /// Opens a window or says why not. `keep` makes it durable before it counts. Askers take turns, so that two cannot pass one
+    /// limit. Blocking.
     pub(crate) fn ask(
         &self,
         principal: &PrincipalKey,
@@ -151,11 +154,29 @@ impl Windows {
         make: impl FnOnce() -> Window,
         keep: impl FnOnce(&Window) -> Result<(), StoreError>,
     ) -> Result<Window, RequestRefused> {
+        let _turn = self.asking.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(open) = self.may_open(principal, grant, now)? {
+            return Ok(open);
+        }
+        let window = make();
+        keep(&window).map_err(|error| RequestRefused::Unavailable { detail: error.to_string() })?;
+        let key = (window.principal.clone(), window.grant.clone());
+        self.lock().entry(key).or_default().push(window.clone());
+        Ok(window)
+    }
+
+    /// The window that is open already, none where one may be opened, or why not.
+    fn may_open(
+        &self,
+        principal: &PrincipalKey,
+        grant: &Grant,
+        now: Timestamp,
+    ) -> Result<Option<Window>, RequestRefused> {
         let mut map = self.lock();
         let windows = map.entry((principal.clone(), grant.id.clone())).or_default();
         windows.retain(|w| w.ends_at.plus(LONGEST_COOLDOWN) > now);
         if let Some(open) = windows.iter().filter(|w| now < w.ends_at).max_by_key(|w| w.ends_at) {
-            return Ok(open.clone());
+            return Ok(Some(open.clone()));
         }
         if let (Some(cooldown), Some(last)) = (grant.cooldown, windows.iter().map(|w| w.ends_at).max()) {
             let until = last.plus(cooldown);
@@ -163,39 +184,36 @@ impl Windows {
                 return Err(RequestRefused::Cooldown { until });
             }
         }
-        if let Some(limit) = grant.max_per_day {
-            let mut opened: Vec<Timestamp> =
-                windows.iter().map(|w| w.opened_at).filter(|at| at.plus(DAY) > now).collect();
-            opened.sort_unstable();
-            let over =
-                opened.len().saturating_add(1).saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
-            if let Some(oldest) = over.checked_sub(1).and_then(|i| opened.get(i)) {
-                return Err(RequestRefused::DailyLimit { limit, until: oldest.plus(DAY) });
-            }
-            if over > 0 {
-                return Err(RequestRefused::DailyLimit { limit, until: Timestamp::MAX });
+        let Some(limit) = grant.max_per_day else { return Ok(None) };
+        let mut opened: Vec<Timestamp> =
+            windows.iter().map(|w| w.opened_at).filter(|at| at.plus(DAY) > now).collect();
+        opened.sort_unstable();
+        let over =
+            opened.len().saturating_add(1).saturating_sub(usize::try_from(limit).unwrap_or(usize::MAX));
+        match over.checked_sub(1) {
+            None => Ok(None),
+            Some(last_over) => {
+                let until = opened.get(last_over).map_or(Timestamp::MAX, |oldest| oldest.plus(DAY));
+                Err(RequestRefused::DailyLimit { limit, until })
             }
         }
-        let window = make();
-        keep(&window).map_err(|error| RequestRefused::Unavailable { detail: error.to_string() })?;
-        windows.push(window.clone());
-        Ok(window)
     }
 
-    /// Ends a window early. `keep` makes it durable.
+    /// Ends a window early, in memory whatever becomes of `keep`, which makes it durable. Blocking.
     pub(crate) fn end(
         &self,
         id: WindowId,
         at: Timestamp,
         keep: impl FnOnce() -> Result<(), StoreError>,
     ) -> Result<bool, StoreError> {
-        let mut map = self.lock();
-        let Some(window) = map.values_mut().flatten().find(|w| w.id == id && at < w.ends_at) else {
-            return Ok(false);
-        };
-        window.ends_at = at;
-        keep()?;
-        Ok(true)
+        {
+            let mut map = self.lock();
+            let Some(window) = map.values_mut().flatten().find(|w| w.id == id && at < w.ends_at) else {
+                return Ok(false);
+            };
+            window.ends_at = at;
+        }
+        keep().map(|()| true)
     }
 
     pub(crate) fn of(&self, principal: &PrincipalKey, now: Timestamp) -> Vec<Window> {
@@ -207,3 +225,6 @@ impl Windows {
         self.by_key.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests;

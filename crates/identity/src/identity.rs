@@ -252,6 +252,19 @@ impl Identity {
         }
     }
 
+    /// The providers whose tokens cannot be verified now, with the reason, for operators. Keys that are missing are fetched.
+    /// Cancel safe: a fetch goes on.
+    pub async fn unready(&self) -> Vec<(String, String)> {
+        let providers = self.providers.load_full();
+        let mut unready = Vec::new();
+        for provider in providers.all() {
+            if let Err(detail) = provider.keys.current().await {
+                unready.push((provider.config.name.clone(), detail));
+            }
+        }
+        unready
+    }
+
     /// Whether a live session's principal may go on, and its groups now. Cheap to call for every session: principals are asked about once
     /// per interval however many sessions they have. Cancel safe.
     pub async fn recheck(&self, principal: &Principal) -> Standing {

@@ -124,10 +124,14 @@ impl Gate {
         outcome
     }
 
-    /// A session for a permit: registered (so that it can be listed, killed, drained), with its own journal handle.
+    /// A session for a permit: registered (so that it can be listed, killed, drained), with its own journal handle. What a
+    /// kill or a changed policy did between the decision and the registration is caught here: the session is told to end.
     pub fn open(&self, permit: Permit) -> GateSession {
         let in_force = InForce { rules: Arc::clone(permit.rules()), live: permit.live().clone() };
         let handle = self.sessions.register(Arc::clone(permit.facts()), Arc::new(in_force));
+        if let Err(reason) = self.access.reauthorize(permit.live(), permit.principal()) {
+            handle.end(reason);
+        }
         GateSession {
             session: permit.facts().session,
             journal_session: JournalSession::new(Arc::clone(permit.facts())),

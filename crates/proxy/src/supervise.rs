@@ -38,6 +38,12 @@ impl std::fmt::Debug for Supervisor {
     }
 }
 
+fn ticks(every: Duration) -> tokio::time::Interval {
+    let mut ticks = tokio::time::interval(every);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    ticks
+}
+
 impl Supervisor {
     /// For the live sessions of a gate.
     pub fn new(gate: Arc<Gate>) -> Arc<Self> {
@@ -51,21 +57,26 @@ impl Supervisor {
 
     /// Runs until dropped. Cancel safe: a question under way is asked again.
     pub async fn run(self: Arc<Self>) {
-        let mut ticks = tokio::time::interval(TICK);
-        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut repeated_at = Timestamp::default();
+        // Side by side, so that a directory that is slow to answer does not delay what needs no directory.
+        tokio::join!(self.repeat_when_due(), self.recheck_when_due());
+    }
+
+    async fn repeat_when_due(&self) {
+        let mut ticks = ticks(REPEAT);
         loop {
-            let changed = tokio::select! {
-                () = self.changed.notified() => true,
-                _ = ticks.tick() => false,
-            };
-            let now = self.gate.clock.now();
-            let repeat = changed || now.since(repeated_at) >= REPEAT;
-            if repeat {
-                repeated_at = now;
-                self.repeat_all();
+            tokio::select! {
+                () = self.changed.notified() => {}
+                _ = ticks.tick() => {}
             }
-            self.recheck_due(now).await;
+            self.repeat_all();
+        }
+    }
+
+    async fn recheck_when_due(&self) {
+        let mut ticks = ticks(TICK);
+        loop {
+            ticks.tick().await;
+            self.recheck_due(self.gate.clock.now()).await;
         }
     }
 

@@ -29,7 +29,8 @@ struct Ready {
     sessions: usize,
 }
 
-/// Whether sessions can be served: the journal takes events, the store answers, the gateway is not draining. A refused change
+/// Whether sessions can be served: the journal takes events, the store answers, tokens of at least one
+/// identity provider can be verified, the gateway is not draining. A refused change
 /// of the documents does not make it unready, for the old policy is in force; it is said.
 pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
     let journal = match api.journal.health() {
@@ -58,9 +59,16 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Prob
             rejected.at
         ),
     };
-    let identity = match policy.providers().len() {
-        0 => Err("no identity provider is configured".to_owned()),
-        n => Ok(format!("{n} configured")),
+    let unready = api.identity.unready().await;
+    let without_keys = || unready.iter().map(|(name, _)| format!("`{name}`")).collect::<Vec<_>>().join(", ");
+    for (name, detail) in &unready {
+        tracing::warn!(provider = name, detail, "tokens of this provider cannot be verified");
+    }
+    let identity = match (policy.providers().len(), unready.len()) {
+        (0, _) => Err("no identity provider is configured".to_owned()),
+        (_, 0) => Ok("ok".to_owned()),
+        (all, some) if some < all => Ok(format!("ok, but for {}: its keys cannot be had", without_keys())),
+        _ => Err(format!("the keys of {} cannot be had", without_keys())),
     };
     let draining = api.draining.is_stopped();
     let ready = journal.is_ok() && store.is_ok() && identity.is_ok() && !draining;
