@@ -58,11 +58,18 @@ impl Ask {
             client: self.client.clone(),
             principal,
             connection: self.connection.parse().ok(),
-            database: self.database.clone(),
+            database: self.database_as_told(),
             grants: Vec::new(),
             window: None,
             ends_at: None,
         })
+    }
+
+    /// The database as answers and records repeat it. No name is longer than this; what is may be a token in the wrong place.
+    fn database_as_told(&self) -> Option<String> {
+        const LONGEST: usize = 63; // NAMEDATALEN - 1
+        let asked = self.database.as_deref()?;
+        Some(asked.chars().take(LONGEST).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect())
     }
 }
 
@@ -162,7 +169,7 @@ impl Access {
             }
         };
         let Some(database) = resolve_database(&connection, ask.database.as_deref()) else {
-            let answer = Answer::Database { asked: ask.database.clone().unwrap_or_default() };
+            let answer = Answer::Database { asked: ask.database_as_told().unwrap_or_default() };
             return Err(refuse(
                 answer,
                 "database",

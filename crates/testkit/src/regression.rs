@@ -2,7 +2,15 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::{Process, ProcessOptions, drivers::DriverTarget};
+use crate::{Process, ProcessOptions, cache_dir, drivers::DriverTarget};
+
+/// Whether `scripts/setup test` could fetch the suite for a server of this machine.
+pub fn available() -> bool {
+    let kept = std::fs::read_dir(cache_dir())
+        .map(|entries| entries.flatten().collect())
+        .unwrap_or_else(|_| Vec::new());
+    kept.iter().any(|entry| entry.file_name().to_string_lossy().starts_with("regression-"))
+}
 
 /// Settings for a server that the suite runs against: it expects the defaults that [`crate::PgServer`] changes for speed.
 pub fn server_settings() -> Vec<(String, String)> {

@@ -14,6 +14,7 @@ mod oauthbearer;
 mod postgres18;
 mod regression;
 mod rust;
+mod secrets;
 mod strict;
 
 /// The upstream password: nothing the gateway writes may contain it.
@@ -139,13 +140,17 @@ impl Stage {
     }
 }
 
-/// Whether a test has to be left out on this machine, for want of `program`. Loudly, and never where CI says that all is there.
-fn missing(program: &str) -> bool {
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    if std::env::split_paths(&path).any(|folder| folder.join(program).exists()) {
-        return false;
+/// Whether a test is left out on this machine, for want of something. Loudly, and never where CI says that all is there.
+fn left_out(what: &str, is_there: bool) -> bool {
+    if !is_there {
+        assert!(std::env::var_os("CI").is_none(), "{what} is missing: run `scripts/setup test`");
+        eprintln!("LEFT OUT: {what} is missing; `scripts/setup test` installs it");
     }
-    assert!(std::env::var_os("CI").is_none(), "`{program}` is missing: run `scripts/setup test`");
-    eprintln!("LEFT OUT: `{program}` is missing; `scripts/setup test` installs it");
-    true
+    !is_there
+}
+
+/// Whether a program can be found.
+fn has_program(name: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|folder| folder.join(name).exists())
 }

@@ -13,7 +13,7 @@ use portcullis_core::AuditEvent;
 use portcullis_testkit::Scratch;
 use serde_json::Value;
 
-use super::{Setup, Stage, client, missing};
+use super::{Setup, Stage, client};
 
 const TABLE: &str = "CREATE TABLE written (value text PRIMARY KEY);";
 
@@ -25,9 +25,6 @@ async fn sessions_end_rather_than_go_unrecorded_on_a_full_disk() {
 }
 
 async fn full_disk(sync: &str) {
-    if missing("prlimit") {
-        return;
-    }
     let home = Scratch::new();
     let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_portcullis"));
     let program = home.write("portcullis", script);

@@ -9,13 +9,13 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::{Setup, Stage, client::Tls, missing};
+use super::{Setup, Stage, client::Tls, drivers::installed, left_out};
 
 const OAUTHBEARER: &str = "    authentication: oauthbearer\n";
 
 #[tokio::test]
 async fn libpq_18_logs_in_with_oauthbearer() {
-    if missing("python3") {
+    if left_out("libpq 18", installed("psycopg")) {
         return;
     }
     let stage = Stage::start(Setup { connection: OAUTHBEARER, ..Setup::default() }).await;

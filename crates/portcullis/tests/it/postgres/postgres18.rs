@@ -2,17 +2,7 @@
 
 use portcullis_testkit::{PgServer, drivers::SCHEMA};
 
-use super::{Setup, Stage, client, drivers::JUDGED, rust};
-
-/// Loudly, and never where CI says that all is there.
-fn left_out() -> bool {
-    if PgServer::available(18) {
-        return false;
-    }
-    assert!(std::env::var_os("CI").is_none(), "PostgreSQL 18 is missing: run `scripts/setup test`");
-    eprintln!("LEFT OUT: PostgreSQL 18 is missing; `scripts/setup test` installs it");
-    true
-}
+use super::{Setup, Stage, client, drivers::JUDGED, left_out, rust};
 
 const TABLES: &str = "
 CREATE TABLE readable (id int);
@@ -25,7 +15,7 @@ CREATE FUNCTION go_to(path text) RETURNS text LANGUAGE plpgsql VOLATILE AS
 
 #[tokio::test]
 async fn postgresql_18_answers_through_the_gateway() {
-    if left_out() {
+    if left_out("PostgreSQL 18", PgServer::available(18)) {
         return;
     }
     let connections: &[(&str, &str)] = &[("open", "'*:*'"), ("judged", JUDGED)];
@@ -44,7 +34,7 @@ async fn postgresql_18_answers_through_the_gateway() {
 
 #[tokio::test]
 async fn a_read_only_session_on_postgresql_18_stays_read_only() {
-    if left_out() {
+    if left_out("PostgreSQL 18", PgServer::available(18)) {
         return;
     }
     let connections: &[(&str, &str)] = &[("shop", "'read:*'")];
@@ -76,7 +66,7 @@ async fn a_read_only_session_on_postgresql_18_stays_read_only() {
 
 #[tokio::test]
 async fn the_search_path_that_postgresql_18_reports_is_the_one_names_are_judged_under() {
-    if left_out() {
+    if left_out("PostgreSQL 18", PgServer::available(18)) {
         return;
     }
     let connections: &[(&str, &str)] = &[("shop", "['read:public.*', 'execute:public.go_to', 'admin:*']")];
