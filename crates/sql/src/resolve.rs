@@ -48,8 +48,10 @@ pub(crate) fn resolve(
     let mut paths = Cow::Borrowed(paths);
     let mut made = Vec::new();
     let mut all = Vec::with_capacity(analysis.statements().len());
+    let mut restructured = session.structure_may_differ();
     for statement in analysis.statements() {
         let mut resolver = Resolver::new(catalog, &paths, session, &made);
+        resolver.restructured = restructured;
         resolver.statement(statement, 0);
         let resolved = resolver.finish(analysis, statement);
         // What this statement changes holds, perhaps, for those after it in the same text.
@@ -62,6 +64,7 @@ pub(crate) fn resolve(
         if let Some(effect) = &statement.effect {
             made.push(effect);
         }
+        restructured |= statement.kinds.iter().any(|kind| matches!(kind.as_str(), "drop" | "alter"));
         all.push(resolved);
     }
     all
@@ -108,6 +111,8 @@ struct Resolver<'a> {
     explain_only: bool,
     changes: Vec<SettingChange>,
     leaves_read_only: bool,
+    /// What the catalog knows may be gone: see [`SessionState::structure_may_differ`].
+    restructured: bool,
 }
 
 impl<'a> Resolver<'a> {
@@ -130,6 +135,7 @@ impl<'a> Resolver<'a> {
             explain_only: false,
             changes: Vec::new(),
             leaves_read_only: false,
+            restructured: false,
         }
     }
 
@@ -320,7 +326,10 @@ impl<'a> Resolver<'a> {
                 if relation.is_some() || harmless_here(schema, name) {
                     self.add(used, schema, name, relation, many);
                     found = true;
-                    break;
+                    // It may be gone by the time, and hide nothing.
+                    if !self.restructured {
+                        break;
+                    }
                 }
             }
             if !found {

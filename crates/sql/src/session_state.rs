@@ -18,6 +18,11 @@ pub trait SessionState {
     fn may_be_temporary(&self, _name: &str) -> bool {
         false
     }
+    /// Whether this session has changed structure in a way the catalog does not show yet: its own transaction is open, or the
+    /// answer has not come. What is dropped, renamed or moved no longer hides what stands later in the search path.
+    fn structure_may_differ(&self) -> bool {
+        false
+    }
 }
 
 /// A session that remembers nothing.

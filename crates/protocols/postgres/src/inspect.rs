@@ -63,8 +63,6 @@ pub(crate) struct Inspector {
     /// Bytes of a server message still to be passed on.
     down_left: usize,
     encoding: Encoding,
-    /// A statement that changes structure is in flight: the catalog is read again once it has landed.
-    changes_structure: bool,
     told_fatal: bool,
 }
 
@@ -180,7 +178,6 @@ impl Inspector {
             streaming: Streaming::No,
             down_left: 0,
             encoding: Encoding { standard_strings: true, utf8: true, changing: false },
-            changes_structure: false,
             told_fatal: false,
         }
     }
@@ -647,7 +644,9 @@ impl Inspector {
         let settings = self.judge.note(analysis, verdicts, &mut self.session, binds, out)?;
         self.encoding.changing |= settings == judge::Settings::Encoding;
         for statement in analysis.statements() {
-            self.changes_structure |= judge::changes_structure(statement);
+            if judge::changes_structure(statement) {
+                self.judge.restructures();
+            }
             match statement.effect() {
                 Some(SessionEffect::Declare { name, inner, hold }) => {
                     self.names.add_cursor(name, Arc::clone(inner), *hold);

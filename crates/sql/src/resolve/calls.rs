@@ -137,7 +137,8 @@ impl Resolver<'_> {
             return has(self.catalog.relation(schema, &owner.name));
         }
         let paths = self.paths.candidates();
-        !self.paths.is_unknown()
+        !self.restructured
+            && !self.paths.is_unknown()
             && !paths.is_empty()
             && !self.may_be_temporary(&owner.name)
             && paths.iter().all(|path| {

@@ -177,9 +177,6 @@ impl Inspector {
             }
             self.judge.landed(state == TransactionStatus::Idle);
         }
-        if std::mem::replace(&mut self.changes_structure, false) {
-            self.judge.structure_changed();
-        }
         Ok(())
     }
 

@@ -41,6 +41,8 @@ pub(crate) struct Judge {
     paths: SearchPaths,
     cache: HashMap<u64, Cached>,
     epoch: u64,
+    /// A statement that changes structure was sent, and its transaction is not known to be over.
+    restructured: bool,
     /// A long text that was analysed off the reactor.
     ready: Option<(Arc<str>, Result<Prepared, AnalysisError>)>,
     /// What runs since nothing was in flight.
@@ -110,6 +112,7 @@ impl Judge {
             paths,
             cache,
             epoch: 1,
+            restructured: false,
             ready: None,
             alone: Alone::Nothing,
             errored: false,
@@ -152,8 +155,12 @@ impl Judge {
         self.epoch += 1;
     }
 
-    pub(super) fn structure_changed(&self) {
-        self.database.invalidate();
+    /// A statement that changes structure is sent. The catalog is read past this session: it shows the change once the
+    /// transaction is over.
+    pub(super) fn restructures(&mut self) {
+        if !std::mem::replace(&mut self.restructured, true) {
+            self.epoch += 1;
+        }
     }
 
     /// A long text was analysed.
@@ -189,7 +196,7 @@ impl Judge {
         {
             return Ok(Verdicts(shape));
         }
-        let view = View { names, flight };
+        let view = View { names, flight, restructured: self.restructured };
         let resolved = analysis.resolve_fully(&*self.catalog, &self.paths, &view);
         let mut judged = Vec::with_capacity(resolved.len());
         for resolved in &resolved {
@@ -383,6 +390,10 @@ impl Judge {
 
     /// Nothing is in flight any more.
     pub(super) fn landed(&mut self, outside_transaction: bool) {
+        if outside_transaction && std::mem::replace(&mut self.restructured, false) {
+            self.database.invalidate();
+            self.epoch += 1;
+        }
         let certain = !std::mem::replace(&mut self.errored, false) && outside_transaction;
         let tracked = match std::mem::replace(&mut self.alone, Alone::Nothing) {
             Alone::SearchPath { path, runs: true, .. } if certain => Some(path),
@@ -467,6 +478,7 @@ fn opaque_operation(text: &str, why: String) -> Operation {
 struct View<'a> {
     names: &'a Names,
     flight: &'a Flight<Prepared>,
+    restructured: bool,
 }
 
 impl SessionState for View<'_> {
@@ -483,5 +495,9 @@ impl SessionState for View<'_> {
 
     fn may_be_temporary(&self, name: &str) -> bool {
         self.names.may_be_temporary(name)
+    }
+
+    fn structure_may_differ(&self) -> bool {
+        self.restructured
     }
 }

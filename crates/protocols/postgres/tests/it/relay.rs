@@ -311,3 +311,26 @@ async fn nothing_but_data_is_sent_past_a_copy_until_it_is_known_to_take_data() {
     let said = raw.send(3).await;
     assert_eq!(said.last().map(String::as_str), Some("closed"), "{said:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_session_drops_hides_nothing_from_its_scope() {
+    let lab = Lab::start("[\"read:mine.*\", \"admin:mine.*\", \"admin:server/schema/mine\"]", "").await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    raw.query("CREATE SCHEMA mine").query("CREATE TABLE mine.secrets (value text)");
+    assert!(raw.send(3).await.iter().all(|said| !said.starts_with("E:")));
+    assert_eq!(raw.query("SET search_path = mine, public").send(1).await, ["C:SET", "Z:I"]);
+    assert_eq!(raw.query("SELECT value FROM secrets").send(1).await, ["T", "C:SELECT 0", "Z:I"]);
+    // In one text, in one write, in one transaction: what is left is the table of another schema.
+    let refused = ["E:42501", "Z:I"];
+    assert_eq!(raw.query("DROP TABLE secrets; SELECT value FROM secrets").send(1).await, refused);
+    raw.query("BEGIN").query("DROP TABLE mine.secrets").query("SELECT value FROM secrets").query("ROLLBACK");
+    assert_eq!(
+        raw.send(4).await,
+        ["C:BEGIN", "Z:T", "C:DROP TABLE", "Z:T", "E:42501", "Z:E", "C:ROLLBACK", "Z:I"]
+    );
+    assert_eq!(raw.query("SELECT value FROM secrets").send(1).await, ["T", "C:SELECT 0", "Z:I"]);
+    raw.query("BEGIN").query("ALTER TABLE mine.secrets RENAME TO other").query("COMMIT");
+    assert_eq!(raw.send(3).await.last().map(String::as_str), Some("Z:I"));
+    assert_eq!(raw.query("SELECT value FROM secrets").send(1).await, refused);
+    assert!(!String::from_utf8_lossy(&raw.seen).contains("hunter2"));
+}
