@@ -2,7 +2,7 @@
 //!
 //! **Promises.** Read over a session of its own, opened under the permit of whoever needs it, with every setting that could
 //! change what it sees pinned. Statements that change structure make it be read again before the next one is judged.
-//! Changes made past the gateway are seen within [`SOFT_AGE`].
+//! Changes made past the gateway are seen within [`HARD_AGE`].
 //!
 //! **Does not** interpret what it reads (`sql` does).
 //!
@@ -28,7 +28,10 @@ use crate::{connect, upstream::Logins};
 pub(crate) mod load;
 
 /// A catalog older than this is read again in the background while it is used.
-pub const SOFT_AGE: Duration = Duration::from_secs(30);
+pub const SOFT_AGE: Duration = Duration::from_secs(20);
+
+/// A catalog older than this is read again before anything is judged by it: the first statement after a pause, too.
+pub const HARD_AGE: Duration = Duration::from_secs(30);
 
 /// Reading a catalog takes no longer than this.
 const LOAD_LIMIT: Duration = Duration::from_secs(20);
@@ -108,7 +111,16 @@ impl DatabaseCatalog {
 
     /// Whether it is time to read it again though nothing is known to have changed.
     pub fn is_old(&self, now: Timestamp) -> bool {
-        now.since(Timestamp::from_micros(self.loaded_at.load(SeqCst))) > SOFT_AGE
+        self.age(now) > SOFT_AGE
+    }
+
+    /// Whether nothing may be judged by it any more.
+    pub fn is_too_old(&self, now: Timestamp) -> bool {
+        self.age(now) > HARD_AGE
+    }
+
+    fn age(&self, now: Timestamp) -> Duration {
+        now.since(Timestamp::from_micros(self.loaded_at.load(SeqCst)))
     }
 
     /// Reads it, unless that has become unnecessary while waiting for another reader.

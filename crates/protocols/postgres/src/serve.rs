@@ -191,8 +191,8 @@ impl Postgres {
         } else {
             let paths = first_settings(&mut upstream, user, rules.is_read_only()).await?;
             let catalog = match database.current() {
-                Some(catalog) => catalog,
-                None => database.refresh(&self.gate, &self.logins, &permit).await.map_err(catalog_error)?,
+                Some(catalog) if !database.is_too_old(self.gate.clock.now()) => catalog,
+                _ => database.refresh(&self.gate, &self.logins, &permit).await.map_err(catalog_error)?,
             };
             (catalog, paths)
         };

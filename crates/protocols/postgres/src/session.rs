@@ -154,6 +154,9 @@ impl Relay<'_> {
 
     fn client_to_server(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
         let mut moved = false;
+        if self.job.is_none() && !self.from_client.is_empty() && self.catalog_is_too_old() {
+            moved |= self.start_catalog();
+        }
         if self.job.is_none() {
             let blocked = self.inspector.frontend(&mut self.from_client, &mut self.out)?;
             moved |= self.commit()?;
@@ -250,6 +253,11 @@ impl Relay<'_> {
 
     fn upstream_lost(&self, error: &std::io::Error) -> EndReason {
         EndReason::UpstreamQuit { detail: format!("the transport to the upstream failed: {error}") }
+    }
+
+    fn catalog_is_too_old(&self) -> bool {
+        let judge = &self.inspector.judge;
+        !judge.rules().is_pass_through() && judge.database().is_too_old(self.around.gate.clock.now())
     }
 
     fn start_catalog(&mut self) -> bool {

@@ -95,7 +95,9 @@ async fn a_token_that_is_none() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_of_yesterday() {
     let lab = Lab::start("read:*", "").await;
-    let spec = TokenSpec::new(AGENT, "api://portcullis").claim("exp", 1_700_000_000_i64).claim("nbf", 1_600_000_000_i64);
+    let spec = TokenSpec::new(AGENT, "api://portcullis")
+        .claim("exp", 1_700_000_000_i64)
+        .claim("nbf", 1_600_000_000_i64);
     let (told, denied) = refused(&lab, "shop", &lab.mint(&spec), &[]).await;
     assert_eq!((told.code.as_str(), denied.rule.kind.as_ref()), ("28P01", "identity"));
     assert!(told.message.contains("expired"), "{told:?}");
@@ -192,7 +194,10 @@ async fn a_startup_parameter_that_is_not_allowed() {
     ] {
         let (told, denied) = refused(&lab, "shop", &lab.token(), &[(name, value)]).await;
         assert_eq!(told.code, "42501", "{name}");
-        assert!(told.message.contains("startup parameter") && told.hint.contains("leave the parameter out"), "{told:?}");
+        assert!(
+            told.message.contains("startup parameter") && told.hint.contains("leave the parameter out"),
+            "{told:?}"
+        );
         assert_eq!(rule(&denied), ("classification", "startup parameters"));
         assert!(denied.reason.contains("startup parameter"), "{denied:?}");
         assert_eq!(principal(&lab, &denied).as_deref(), Some(AGENT));
@@ -233,7 +238,10 @@ async fn a_statement_out_of_scope() {
     let lab = Lab::start("read:public.orders", "").await;
     let (told, denied) = statement(&lab, "SELECT * FROM secrets").await;
     assert_eq!((told.code.as_str(), rule(&denied)), ("42501", ("default-deny", "scope")));
-    assert!(told.message.contains("`read` on `public.secrets`") && told.message.contains("read:public.orders"), "{told:?}");
+    assert!(
+        told.message.contains("`read` on `public.secrets`") && told.message.contains("read:public.orders"),
+        "{told:?}"
+    );
     assert!(told.detail.contains("default-deny"), "{told:?}");
     assert_eq!(&*denied.text, "SELECT * FROM secrets");
     assert!(denied.resources.iter().any(|pair| pair.resource.as_str() == "public.secrets"), "{denied:?}");
@@ -256,7 +264,8 @@ async fn a_statement_that_does_not_parse() {
     assert_eq!((told.code.as_str(), rule(&denied)), ("42601", ("classification", "unparseable")));
     assert!(told.message.contains("SELEC"), "{told:?}");
     // What the parser quotes of a text can be all of it.
-    let (told, _) = statement(&lab, &format!("SELECT 1 {}", "x".repeat(200_000).as_str().to_owned() + " y z")).await;
+    let (told, _) =
+        statement(&lab, &format!("SELECT 1 {}", "x".repeat(200_000).as_str().to_owned() + " y z")).await;
     assert!(told.message.len() < 4096, "{}", told.message.len());
 }
 
@@ -270,7 +279,11 @@ async fn a_statement_that_is_too_long() {
         assert_eq!(told.code, "42501", "{told:?}");
         assert_eq!(denied.rule.kind, "classification");
         assert!(told.message.contains("bytes"), "{told:?}");
-        assert!(denied.text.len() <= 64 * 1024 && denied.text.starts_with("SELECT 1"), "{}", denied.text.len());
+        assert!(
+            denied.text.len() <= 64 * 1024 && denied.text.starts_with("SELECT 1"),
+            "{}",
+            denied.text.len()
+        );
     }
 }
 
@@ -311,7 +324,8 @@ async fn a_function_called_by_its_number() {
         ("nextval", &["orders"][..], "42501"),
     ] {
         let kind = if name.contains('(') { "regprocedure" } else { "regproc" };
-        let oid: u32 = superuser.query_one(&format!("SELECT '{name}'::{kind}::oid"), &[]).await.expect(name).get(0);
+        let oid: u32 =
+            superuser.query_one(&format!("SELECT '{name}'::{kind}::oid"), &[]).await.expect(name).get(0);
         let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
         raw.send(1).await;
         let mark = lab.server.log().len();

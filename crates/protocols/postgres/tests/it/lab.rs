@@ -59,6 +59,8 @@ pub struct Lab {
     pub gate: Arc<Gate>,
     pub address: SocketAddr,
     idp: Running,
+    policy: String,
+    scope: String,
     shutdown: Shutdown,
     _scratch: Scratch,
 }
@@ -162,15 +164,15 @@ grants:
             upstream = server.address(),
             password = password.display(),
         );
-        let file = SourceFile { path: "policy.yaml".into(), text: policy };
-        let (policy, report) = portcullis_policy::check(&[file]);
-        let policy = policy.unwrap_or_else(|| panic!("{}", report.render(false)));
+        let file = SourceFile { path: "policy.yaml".into(), text: policy.clone() };
+        let (checked, report) = portcullis_policy::check(&[file]);
+        let checked = checked.unwrap_or_else(|| panic!("{}", report.render(false)));
         let config = JournalConfig::new(scratch.join("journal"), sync);
         let (journal, _) = Journal::open_on(config, clock.clone(), storage).unwrap();
         let identity = Identity::new(clock.clone(), Arc::new(SystemSecrets));
-        identity.configure(policy.providers()).unwrap();
+        identity.configure(checked.providers()).unwrap();
         let store = Arc::new(Memory::default());
-        let access = Arc::new(Access::new(policy, store, Arc::clone(&journal), clock.clone()).unwrap());
+        let access = Arc::new(Access::new(checked, store, Arc::clone(&journal), clock.clone()).unwrap());
         let gate = Arc::new(Gate {
             identity,
             access,
@@ -202,7 +204,7 @@ grants:
         let shutdown = Shutdown::new();
         let handler = move |accepted| Arc::clone(&postgres).serve(accepted);
         tokio::spawn(portcullis_proxy::serve(listener, config, handler, shutdown.clone()));
-        Self { server, gate, address, idp, shutdown, _scratch: scratch }
+        Self { server, gate, address, idp, policy, scope: scope.to_owned(), shutdown, _scratch: scratch }
     }
 
     /// A token of the agent.
@@ -225,6 +227,21 @@ grants:
             let _ = connection.await;
         });
         client
+    }
+
+    /// Puts another scope in force, for live sessions too.
+    pub fn change_scope(&self, scope: &str) {
+        let text = self.policy.replace(&format!("scope: {}", self.scope), &format!("scope: {scope}"));
+        let (policy, report) = portcullis_policy::check(&[SourceFile { path: "policy.yaml".into(), text }]);
+        let policy = policy.unwrap_or_else(|| panic!("{}", report.render(false)));
+        self.gate.access.replace_policy(Arc::clone(&policy));
+        for control in self.gate.sessions.controls() {
+            let live = control.rules().live.clone();
+            let connection = policy.connections().next().unwrap();
+            let grants = policy.grants_to(live.principal(), &connection.name);
+            let rules = policy.session_rules(connection, &grants, live.principal());
+            control.replace_rules(Arc::new(portcullis_proxy::gate::InForce { rules, live }));
+        }
     }
 
     /// psql as the agent.

@@ -9,8 +9,10 @@
     reason = "the helpers of tests are tests"
 )]
 
+mod attacks;
 mod denials;
 mod evasion;
+mod hostile;
 mod lab;
 mod relay;
 mod wire;

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 pub struct Raw {
-    stream: TcpStream,
+    pub stream: TcpStream,
     input: BytesMut,
     pub out: BytesMut,
     /// Every byte of every message that came.
