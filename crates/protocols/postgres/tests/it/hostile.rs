@@ -481,3 +481,61 @@ async fn a_token_in_parts_or_twice_opens_nothing() {
     }
     assert_eq!(lab.server.log_since(mark), "");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn texts_of_many_statements_cost_no_memory_that_lasts() {
+    let lab = Lab::start("read:*", "").await;
+    let mut one = raw(&lab).await;
+    let mut most = 0;
+    for round in 0..12 {
+        // Each text is new, and none runs: the last statement is refused.
+        let mut text = format!("SELECT {round} AS a{round};").repeat(20_000);
+        text.push_str("DROP TABLE orders");
+        one.query(&text);
+        let said = one.send(1).await;
+        assert_eq!(said, ["E:42501", "Z:I"]);
+        let allowed = format!("SELECT {round} AS b{round} WHERE false;").repeat(2_000);
+        one.query(&allowed);
+        assert_eq!(one.send(1).await.last().map(String::as_str), Some("Z:I"));
+        one.seen.clear();
+        if round == 3 {
+            most = resident();
+        }
+    }
+    let grown = resident().saturating_sub(most);
+    assert!(grown < 12 * 1024 * 1024, "{grown} bytes more after eight more rounds");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_and_deep_texts_are_judged_or_refused() {
+    let lab = Lab::start("read:*", "").await;
+    let mut one = raw(&lab).await;
+    for length in [9_000, 100_000, 900_000] {
+        let text = format!("SELECT 1 /* {} */; DROP TABLE orders", "x".repeat(length));
+        assert_eq!(one.query(&text).send(1).await, ["E:42501", "Z:I"]);
+        assert_eq!(one.run(&text).sync().send(1).await, ["E:42501", "Z:I"]);
+        let text = format!("SELECT 1 /* {} */", "x".repeat(length));
+        assert_eq!(one.query(&text).send(1).await, ["T", "D:1", "C:SELECT 1", "Z:I"]);
+        assert_eq!(one.run(&text).sync().send(1).await, ["1", "2", "D:1", "C:SELECT 1", "Z:I"]);
+        // Two long ones and a short one in one write keep their order.
+        let other = format!("SELECT 2 /* {} */", "y".repeat(length));
+        let said = one.query(&text).query(&other).query("SELECT 3").send(3).await;
+        let rows: Vec<_> = said.iter().filter(|one| one.starts_with('D')).collect();
+        assert_eq!(rows, ["D:1", "D:2", "D:3"]);
+    }
+    for deep in [
+        format!("SELECT {}1{}", "(".repeat(100_000), ")".repeat(100_000)),
+        format!("SELECT {}1", "- ".repeat(200_000)),
+        format!("SELECT {}1", "NOT ".repeat(100_000)),
+        format!("{}SELECT 1{}", "SELECT * FROM (".repeat(30_000), ") x".repeat(30_000)),
+        format!("SELECT 1{}", " UNION SELECT 1".repeat(40_000)),
+        format!("SELECT 1{}", " + 1".repeat(100_000)),
+        format!("SELECT ARRAY{}1{}", "[".repeat(50_000), "]".repeat(50_000)),
+        format!("SELECT {}1{}", "CASE WHEN true THEN ".repeat(20_000), " END".repeat(20_000)),
+    ] {
+        let said = one.query(&deep).send(1).await;
+        assert_eq!(said.last().map(String::as_str), Some("Z:I"), "{}", &deep[..40]);
+        assert!(said[0].starts_with("E:") || said[0] == "T", "{said:?}");
+    }
+    assert_eq!(one.query("SELECT 1").send(1).await[1], "D:1");
+}

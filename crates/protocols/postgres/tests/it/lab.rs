@@ -173,6 +173,7 @@ grants:
         identity.configure(checked.providers()).unwrap();
         let store = Arc::new(Memory::default());
         let access = Arc::new(Access::new(checked, store, Arc::clone(&journal), clock.clone()).unwrap());
+        let texts = AnalyzerConfig { max_text_bytes: limits.statement, ..AnalyzerConfig::default() };
         let gate = Arc::new(Gate {
             identity,
             access,
@@ -191,7 +192,7 @@ grants:
             tls: tls.server_config(&[ALPN]).unwrap(),
             plaintext: Plaintext::Loopback,
             authentication: PgAuthentication::Password,
-            analyzer: Arc::new(Analyzer::new(AnalyzerConfig::default()).unwrap()),
+            analyzer: Arc::new(Analyzer::new(texts).unwrap()),
             logins: Arc::new(Logins::default()),
             catalogs: Arc::new(Catalogs::default()),
             cancels: CancelMap::new(),
