@@ -1,4 +1,4 @@
-//! The newest server as the upstream.
+//! The newest server as the upstream, and what older ones do not tell.
 
 use portcullis_testkit::{PgServer, drivers::SCHEMA};
 
@@ -86,4 +86,24 @@ async fn the_search_path_that_postgresql_18_reports_is_the_one_names_are_judged_
         1,
         "the refused one never arrived"
     );
+}
+
+#[tokio::test]
+async fn where_the_server_does_not_report_the_search_path_setting_it_makes_names_known_again() {
+    let connections: &[(&str, &str)] = &[("shop", "['read:public.*', 'execute:public.go_to']")];
+    let stage = Stage::start(Setup { connections, sql: TABLES, ..Setup::default() }).await;
+    let client = client::connect(&stage.target("shop", &stage.token().await)).await.unwrap();
+    client.batch_execute("SELECT go_to('hidden')").await.unwrap();
+    let refused = client.simple_query("SELECT id FROM readable").await.unwrap_err();
+    let refused = refused.as_db_error().unwrap();
+    assert_eq!(refused.code().code(), "42501");
+    assert!(
+        refused.message().contains("`SET search_path`, or write names with their schema"),
+        "{}",
+        refused.message()
+    );
+    assert!(!stage.server.saw("SELECT id FROM readable"), "it never arrived");
+    client.batch_execute("SELECT id FROM public.readable").await.unwrap();
+    client.batch_execute("SET search_path = public").await.unwrap();
+    client.batch_execute("SELECT id FROM readable").await.unwrap();
 }
