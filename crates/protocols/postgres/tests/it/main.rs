@@ -15,4 +15,5 @@ mod evasion;
 mod hostile;
 mod lab;
 mod relay;
+mod strict;
 mod wire;
