@@ -1,6 +1,9 @@
 //! SASL OAUTHBEARER: libpq 18 with a token from its program, and the challenge that every client is sent for a bad one.
 
-use std::sync::Arc;
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use portcullis_testkit::{drivers::run_oauthbearer, gateway::TENANT};
 use rustls::pki_types::ServerName;
@@ -63,10 +66,18 @@ async fn a_bad_bearer_token_is_answered_with_where_to_get_a_good_one() {
         );
     }
     // A bad token is a decision; a client that only asks where to get one has not asked for anything yet.
-    let denied = stage.gateway.cli(&["audit", "search", "--decision", "deny", "--output", "json"]).await;
-    let denied: serde_json::Value = serde_json::from_str(denied.ok()).unwrap();
-    let rows = denied["rows"].as_array().unwrap();
-    assert!(rows.iter().any(|row| row["rule"]["kind"] == "identity"), "{denied:#}");
+    let search = ["audit", "search", "--decision", "deny", "--output", "json"];
+    let deadline = Instant::now() + Duration::from_secs(60);
+    loop {
+        // The index is a moment behind the journal.
+        let found: serde_json::Value = serde_json::from_str(stage.gateway.cli(&search).await.ok()).unwrap();
+        let denied = found["rows"].as_array().unwrap();
+        if !denied.is_empty() {
+            assert!(denied.iter().all(|row| row["rule"]["kind"] == "identity"), "{found:#}");
+            break;
+        }
+        assert!(Instant::now() < deadline, "a bad token leaves no event");
+    }
 }
 
 /// A session on TLS that has asked for the connection and hears how to log in.
