@@ -178,8 +178,7 @@ impl Access {
             ));
         };
         // Where nobody watches the identity while the session lives, the token's end is all there is to bound it.
-        let watched = policy.providers().iter().any(|p| p.name == principal.provider && p.liveness.is_some());
-        let token_bound = (!watched).then_some(principal.expires_at);
+        let token_bound = (!is_watched(&policy, &principal)).then_some(principal.expires_at);
         let ends_at = window.as_ref().map(|w| w.ends_at).into_iter().chain(token_bound).min();
         let rules = policy.session_rules(&connection, &grants, &principal);
         let read_only = rules.is_read_only();
@@ -241,6 +240,11 @@ impl Access {
         }
         if resolve_database(connection, live.database.as_deref()).is_none() {
             return Err(removed("the database is no longer allowed"));
+        }
+        if !is_watched(&policy, principal) && principal.expires_at <= now {
+            return Err(EndReason::IdentityRevoked {
+                detail: "its token has expired, and no directory is asked any more".to_owned(),
+            });
         }
         let rules = policy.session_rules(connection, &kept, principal);
         if rules.is_read_only() != live.read_only {
@@ -346,7 +350,13 @@ impl Access {
             }))?;
             self.store.insert_window(window)
         };
-        self.windows.ask(&principal.key(), grant, now, make, keep)
+        let window = self.windows.ask(&principal.key(), grant, now, make, keep)?;
+        // A kill blocks first and ends windows then: what it missed here, it left a block for.
+        if self.blocks.find(&principal.key(), &name, now).is_some() {
+            self.end_window(window.id).map_err(|error| RequestRefused::Unavailable { detail: error.0 })?;
+            return Err(RequestRefused::Blocked);
+        }
+        Ok(window)
     }
 
     /// The windows a principal has open.
@@ -354,12 +364,12 @@ impl Access {
         self.windows.of(principal, self.clock.now())
     }
 
-    /// Keeps a principal out. Blocking. The caller ends the live sessions.
+    /// Keeps a principal out; never for shorter than it is kept out already. Blocking. The caller ends the live sessions.
     ///
     /// # Errors
     /// The store failed; the block holds in memory all the same.
     pub fn block(&self, block: Block) -> Result<(), StoreError> {
-        self.blocks.put(block.clone());
+        let block = self.blocks.put(block, self.clock.now());
         self.store.put_block(&block)
     }
 
@@ -461,6 +471,11 @@ fn facts_of<'a>(
     now: Timestamp,
 ) -> Facts<'a> {
     Facts { now, source: source.address.ip(), client, principal, connection: &connection.name }
+}
+
+/// Whether a directory is asked about the principal while its sessions live.
+fn is_watched(policy: &Policy, principal: &Principal) -> bool {
+    policy.providers().iter().any(|p| p.name == principal.provider && p.liveness.is_some())
 }
 
 /// Whether two versions of a connection lead to the same place in the same way. Where a connection stands in the documents

@@ -46,10 +46,20 @@ impl Blocks {
         self.lock().iter().find(|block| block.covers(principal, connection, now)).cloned()
     }
 
-    pub(crate) fn put(&self, block: Block) {
+    /// Keeps a block, or the longer one that is there already; says which. Those that are over are forgotten.
+    pub(crate) fn put(&self, block: Block, now: Timestamp) -> Block {
         let mut blocks = self.lock();
-        blocks.retain(|b| !(b.principal == block.principal && b.connection == block.connection));
-        blocks.push(block);
+        blocks.retain(|known| now < known.until);
+        let same =
+            |known: &&mut Block| known.principal == block.principal && known.connection == block.connection;
+        if let Some(known) = blocks.iter_mut().find(same) {
+            if known.until < block.until {
+                *known = block;
+            }
+            return known.clone();
+        }
+        blocks.push(block.clone());
+        block
     }
 
     pub(crate) fn lift(&self, principal: &PrincipalKey) -> usize {

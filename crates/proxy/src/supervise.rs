@@ -30,6 +30,8 @@ type Control = Arc<SessionControl<InForce>>;
 pub struct Supervisor {
     gate: Arc<Gate>,
     changed: Notify,
+    /// Providers may have changed: everybody is asked about once, also where no directory is.
+    all: Notify,
 }
 
 impl std::fmt::Debug for Supervisor {
@@ -47,12 +49,13 @@ fn ticks(every: Duration) -> tokio::time::Interval {
 impl Supervisor {
     /// For the live sessions of a gate.
     pub fn new(gate: Arc<Gate>) -> Arc<Self> {
-        Arc::new(Self { gate, changed: Notify::new() })
+        Arc::new(Self { gate, changed: Notify::new(), all: Notify::new() })
     }
 
     /// Another policy, window or block is in force: look at every session now.
     pub fn policy_changed(&self) {
         self.changed.notify_one();
+        self.all.notify_one();
     }
 
     /// Runs until dropped. Cancel safe: a question under way is asked again.
@@ -75,8 +78,11 @@ impl Supervisor {
     async fn recheck_when_due(&self) {
         let mut ticks = ticks(TICK);
         loop {
-            ticks.tick().await;
-            self.recheck_due(self.gate.clock.now()).await;
+            let due = tokio::select! {
+                () = self.all.notified() => Timestamp::MAX,
+                _ = ticks.tick() => self.gate.clock.now(),
+            };
+            self.recheck_due(due).await;
         }
     }
 
@@ -88,13 +94,13 @@ impl Supervisor {
         }
     }
 
-    /// Asks about every principal that is due, and applies the answers as they come.
+    /// Asks about every principal that is due at `now`, about everybody at the end of time, and applies the answers as they come.
     async fn recheck_due(&self, now: Timestamp) {
         let mut sessions: HashMap<PrincipalKey, Vec<Control>> = HashMap::new();
         for control in self.gate.sessions.controls() {
             let principal = Arc::clone(control.rules().live.principal());
-            let due = self.gate.identity.next_recheck(&principal).is_some_and(|at| at <= now);
-            if due {
+            let all = now == Timestamp::MAX;
+            if all || self.gate.identity.next_recheck(&principal).is_some_and(|at| at <= now) {
                 sessions.entry(principal.key()).or_default().push(control);
             }
         }

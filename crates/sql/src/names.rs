@@ -9,6 +9,7 @@
 //! | `server/setting/<name>` | a setting that is not known to be harmless |
 //! | `server/cascade` | everything that depends on what is dropped, truncated or revoked with `CASCADE` |
 //! | `server/copy-program`, `server/copy-file` | `COPY` with a program or a file on the server |
+//! | `server/code` | the body of a function, procedure or trigger that is made or changed: nobody sees what it does |
 //! | `server/do` | the code of a `DO` block |
 //! | `server/maintenance`, `server/checkpoint`, `server/cast`, `server/default-privileges`, `server/large-object` | statements that name nothing that has a name |
 //! | `session/role`, `session/authorization` | `SET ROLE`, `SET SESSION AUTHORIZATION` |

@@ -225,7 +225,9 @@ impl<'a> Resolver<'a> {
     fn names(&mut self, statement: &Statement) {
         let uses = &statement.uses;
         if self.paths.is_unknown() && needs_path(statement) {
-            self.refuse("the search path is not known here: `SET search_path`, or write names with their schema");
+            self.refuse(
+                "the search path is not known here: `SET search_path`, or write names with their schema",
+            );
         }
         let many = uses.relations.len() > MAX_RELATIONS_FOR_LOOSE_COLUMNS;
         for relation in &uses.relations {

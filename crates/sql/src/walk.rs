@@ -30,6 +30,12 @@ const DECIDED_BY_CONSTANTS: [&str; 5] = ["set_config", "nextval", "setval", "cur
 /// `DROP_CASCADE`: what depends on the named objects goes too, wherever it is. Needs `admin` on `server/cascade`.
 const CASCADE: i64 = pg_query::protobuf::DropBehavior::DropCascade as i64;
 
+/// The most entries of one FROM: no planner gets through more.
+const MAX_ENTRIES: usize = 16 * 1024;
+
+/// The most entries of one FROM under the same alias: the server takes one, `DO UPDATE` and `MERGE` add a few.
+const MAX_SAME_ALIAS: usize = 16;
+
 /// More loosely named columns than this in one query level count as every column.
 const MAX_LOOSE_COLUMNS: usize = 256;
 
@@ -37,7 +43,31 @@ const MAX_LOOSE_COLUMNS: usize = 256;
 #[derive(Default)]
 struct Level {
     entries: Vec<Entry>,
+    /// Where in `entries` an alias stands.
+    by_alias: HashMap<Box<str>, Vec<usize>>,
     loose: BTreeSet<Box<str>>,
+}
+
+impl Level {
+    /// Adds an entry; false where there are too many to look columns up among.
+    fn offer(&mut self, entry: Entry) -> bool {
+        let places = self.by_alias.entry(entry.alias.clone()).or_default();
+        if self.entries.len() >= MAX_ENTRIES || places.len() >= MAX_SAME_ALIAS {
+            return false;
+        }
+        places.push(self.entries.len());
+        self.entries.push(entry);
+        true
+    }
+
+    /// Drops what stands for `alias` without being a relation.
+    fn drop_stand_ins(&mut self, alias: &str) {
+        let entries = std::mem::take(&mut self.entries);
+        self.by_alias.clear();
+        for entry in entries.into_iter().filter(|entry| entry.relation.is_some() || &*entry.alias != alias) {
+            self.offer(entry);
+        }
+    }
 }
 
 struct Entry {
@@ -284,9 +314,11 @@ impl<'a> Walker<'a> {
         }
     }
 
-    fn offer(&mut self, alias: Box<str>, relation: Option<usize>, owner: Option<Name>) {
-        if let Some(level) = self.levels.last_mut() {
-            level.entries.push(Entry { alias, relation, owner });
+    pub(super) fn offer(&mut self, alias: Box<str>, relation: Option<usize>, owner: Option<Name>) {
+        let offered =
+            self.levels.last_mut().is_none_or(|level| level.offer(Entry { alias, relation, owner }));
+        if !offered {
+            self.refuse("one FROM names too many relations to be judged");
         }
     }
 
@@ -342,8 +374,8 @@ impl<'a> Walker<'a> {
     /// What `alias` stands for: the innermost level that knows it decides. Never empty.
     fn find_alias(&self, alias: &str) -> Option<Vec<&Entry>> {
         self.levels.iter().rev().find_map(|level| {
-            let found: Vec<_> = level.entries.iter().filter(|entry| &*entry.alias == alias).collect();
-            (!found.is_empty()).then_some(found)
+            let places = level.by_alias.get(alias)?;
+            Some(places.iter().filter_map(|place| level.entries.get(*place)).collect())
         })
     }
 

@@ -39,6 +39,15 @@ const LOAD_LIMIT: Duration = Duration::from_secs(20);
 /// One database: the connection and the name, where that is not the server's default.
 type Database = (ConnectionName, Option<String>);
 
+/// How a catalog's own session begins: nothing that could change what it sees is left to defaults.
+const PARAMETERS: [(&str, &str); 5] = [
+    ("application_name", "portcullis catalog"),
+    ("default_transaction_read_only", "on"),
+    ("client_encoding", "UTF8"),
+    ("standard_conforming_strings", "on"),
+    ("search_path", "pg_catalog"),
+];
+
 /// The catalogs of every database sessions go to.
 #[derive(Default)]
 pub struct Catalogs {
@@ -123,40 +132,44 @@ impl DatabaseCatalog {
         now.since(Timestamp::from_micros(self.loaded_at.load(SeqCst)))
     }
 
-    /// Reads it, unless that has become unnecessary while waiting for another reader.
+    /// Reads it, unless that has become unnecessary while waiting for another reader. The reading goes on when the asker is gone: a
+    /// catalog that takes longer than a login may take is there for the next one.
     ///
-    /// Cancel safety: dropping it leaves the catalog as it was.
+    /// Cancel safety: dropping it leaves the reading to itself.
     ///
     /// # Errors
     /// The upstream could not be reached, or does not answer as expected.
     pub async fn refresh(
+        self: &Arc<Self>,
+        gate: &Arc<Gate>,
+        logins: &Arc<Logins>,
+        permit: &Arc<Permit>,
+    ) -> Result<Arc<CatalogSnapshot>, LoadError> {
+        let (this, gate) = (Arc::clone(self), Arc::clone(gate));
+        let (logins, permit) = (Arc::clone(logins), Arc::clone(permit));
+        let reading = tokio::spawn(async move {
+            let _turn = this.loading.lock().await;
+            match this.current() {
+                Some(current) if !this.is_old(gate.clock.now()) => Ok(current),
+                _ => this.read(&gate, &logins, &permit).await,
+            }
+        });
+        reading.await.map_err(|error| LoadError(error.to_string()))?
+    }
+
+    async fn read(
         &self,
         gate: &Gate,
         logins: &Logins,
         permit: &Permit,
     ) -> Result<Arc<CatalogSnapshot>, LoadError> {
-        let _turn = self.loading.lock().await;
-        if let Some(current) = self.current()
-            && !self.is_old(gate.clock.now())
-        {
-            return Ok(current);
-        }
         let generation = self.invalidations.load(SeqCst);
         let began = gate.clock.now();
         let reading = async {
-            let parameters = [
-                ("application_name", "portcullis catalog"),
-                ("default_transaction_read_only", "on"),
-                ("client_encoding", "UTF8"),
-                ("standard_conforming_strings", "on"),
-                ("search_path", "pg_catalog"),
-            ];
             let parameters: Vec<(String, String)> =
-                parameters.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-            let upstream = connect::open(gate, logins, permit, &parameters)
-                .await
-                .map_err(|e| LoadError(e.to_string()))?;
-            load::read(upstream.transport).await
+                PARAMETERS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+            let opened = connect::open(gate, logins, permit, &parameters).await;
+            load::read(opened.map_err(|error| LoadError(error.to_string()))?.transport).await
         };
         let snapshot = tokio::time::timeout(LOAD_LIMIT, reading)
             .await

@@ -125,7 +125,7 @@ pub(crate) enum Blocked {
     Answers,
     /// The catalog must be read (again).
     Catalog,
-    /// A long text must be analysed off the reactor.
+    /// A new text must be analysed off the reactor.
     Analysis(Arc<str>),
 }
 
@@ -206,6 +206,11 @@ impl Inspector {
     /// Whether the server's own last words, a FATAL error, were passed on.
     pub(crate) fn was_told_fatal(&self) -> bool {
         self.told_fatal
+    }
+
+    /// Whether the server has more to do for this session than the statement it is at.
+    pub(crate) fn has_sent_ahead(&self) -> bool {
+        self.flight.is_gathering() || self.flight.owed() > 1
     }
 
     /// Whether the server may be running something for this session.
@@ -628,7 +633,7 @@ impl Inspector {
         };
         match self.judge.analysis(text) {
             judge::Analysed::Done(analysis) => Ok(Ok(analysis)),
-            judge::Analysed::Long(text) => Err(Stop::Blocked(Blocked::Analysis(text))),
+            judge::Analysed::New(text) => Err(Stop::Blocked(Blocked::Analysis(text))),
             judge::Analysed::Failed(error) => Ok(self.judge.not_analysed(text, &error, &self.session)),
         }
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use portcullis_access::{Ask, Permit};
 use portcullis_core::{
-    ClientSoftware, ConnectionName, EndReason, Operation, Resource, ResourceRef, SessionId, StatementKind, Timestamp,
-    Verb, operation::Classified,
+    ClientSoftware, ConnectionName, EndReason, Operation, Resource, ResourceRef, SessionId, StatementKind,
+    Timestamp, Verb, operation::Classified,
 };
 use portcullis_policy::PgAuthentication;
 use portcullis_proxy::{

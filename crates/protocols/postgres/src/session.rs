@@ -19,6 +19,7 @@ use std::{
 };
 
 use bytes::BytesMut;
+use portcullis_access::Permit;
 use portcullis_audit::Position;
 use portcullis_core::EndReason;
 use portcullis_proxy::{
@@ -27,12 +28,13 @@ use portcullis_proxy::{
     gate::Gate,
 };
 use portcullis_sql::AnalysisError;
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, sync::Semaphore};
 
 use crate::{
     Cancellable,
-    catalog::LoadError,
+    catalog::{LoadError, load},
     codec::frontend,
+    connect,
     error::Error,
     inspect::{Blocked, Inspector, longest_message},
     upstream::{self, Logins, UpstreamKey},
@@ -50,6 +52,10 @@ const SERVER_BUFFER: usize = 256 * 1024;
 
 /// How long a client may take to read its goodbye.
 const GOODBYE: Duration = Duration::from_secs(2);
+
+/// Texts longer than this are analysed one at a time in the whole process.
+const LONG_TEXT: usize = 32 * 1024;
+static LONG_TEXTS: Semaphore = Semaphore::const_new(1);
 
 /// Catalog reads in a row that may fail before the session is told.
 const CATALOG_ATTEMPTS: u32 = 3;
@@ -82,14 +88,15 @@ pub(crate) async fn run(
         around: &around,
         job: None,
         catalog_failures: 0,
+        recorded: None,
         background: None,
     };
     let reason = std::future::poll_fn(|cx| relay.poll(cx)).await;
-    let Relay { down, up, out, .. } = relay;
+    let Relay { down, up, out, recorded: position, .. } = relay;
     let Outputs { up: to_server, down: to_client, .. } = out;
     // What the client sent before it left still runs, as it would have without a gateway in between.
     let recorded = match reason {
-        EndReason::ClientQuit => finish_recording(&mut inspector, &around).await,
+        EndReason::ClientQuit => finish_recording(&mut inspector, &around, position).await,
         _ => false,
     };
     // Journalled before the peer hears it, so that whoever sees the goodbye finds the reason.
@@ -112,6 +119,8 @@ struct Relay<'a> {
     around: &'a Around,
     job: Option<Job>,
     catalog_failures: u32,
+    /// Where the journal ends after what was decided last.
+    recorded: Option<Position>,
     /// A read of the catalog that nothing waits for.
     background: Option<Boxed<Result<(), LoadError>>>,
 }
@@ -164,6 +173,8 @@ impl Relay<'_> {
                 Blocked::NeedInput => moved |= self.read_client(cx)?,
                 // Answers and room come by the other direction, or by the drain below.
                 Blocked::Answers | Blocked::Backpressure => {}
+                // What waits for the disk waits first: the message is looked at again, and asks again.
+                Blocked::Catalog | Blocked::Analysis(_) if self.job.is_some() => {}
                 Blocked::Catalog => moved |= self.start_catalog(),
                 Blocked::Analysis(text) => moved |= self.start_analysis(text),
             }
@@ -178,6 +189,7 @@ impl Relay<'_> {
     fn commit(&mut self) -> Result<bool, EndReason> {
         let position = self.inspector.session.commit()?;
         let Some(position) = position else { return Ok(false) };
+        self.recorded = Some(position);
         let now = self.around.gate.clock.now();
         if self.background.is_none() && self.inspector.judge.database().is_old(now) {
             self.background = Some(self.read_catalog());
@@ -218,6 +230,12 @@ impl Relay<'_> {
 
     fn server_to_client(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
         let mut moved = false;
+        if !self.from_server.is_empty() && !self.out.down.is_full() {
+            // What was left when the client did not take more.
+            let held = self.from_server.len();
+            self.inspector.backend(&mut self.from_server, &mut self.out)?;
+            moved |= self.from_server.len() < held;
+        }
         if !self.out.down.is_full() {
             match self.from_server.poll_fill(cx, &mut self.up) {
                 Poll::Pending => {}
@@ -287,6 +305,11 @@ impl Relay<'_> {
     fn start_analysis(&mut self, text: Arc<str>) -> bool {
         let analyzer = Arc::clone(self.inspector.judge.analyzer());
         let analysis = async move {
+            // One at a time, so that a thread is left for short texts whatever a session sends.
+            let _turn = match text.len() > LONG_TEXT {
+                true => LONG_TEXTS.acquire().await.ok(),
+                false => None,
+            };
             let copy = Arc::clone(&text);
             let result = tokio::task::spawn_blocking(move || analyzer.analyze(&copy)).await;
             let result = result.unwrap_or(Err(AnalysisError::Internal("the analysis failed")));
@@ -326,8 +349,8 @@ impl Relay<'_> {
 }
 
 /// Journals what was decided last. Whether it is recorded, so that it may still be written.
-async fn finish_recording(inspector: &mut Inspector, around: &Around) -> bool {
-    match inspector.session.commit() {
+async fn finish_recording(inspector: &mut Inspector, around: &Around, before: Option<Position>) -> bool {
+    match inspector.session.commit().map(|last| last.or(before)) {
         Ok(Some(position)) => around.gate.journal.settled(position).await.is_ok(),
         Ok(None) => true,
         Err(_) => false,
@@ -354,6 +377,35 @@ async fn say_goodbye(
     let _ = tokio::time::timeout(GOODBYE, goodbye).await;
 }
 
+/// Stops what runs upstream. A cancel stops one statement; where more were sent behind it the server would go on with those, so that
+/// its whole session is ended, over a login of the gateway's own.
+async fn stop(key: &UpstreamKey, inspector: &Inspector, around: &Around) {
+    let permit = inspector.session.permit();
+    if inspector.has_sent_ahead() {
+        let ended = terminate(key, permit, around).await;
+        match ended {
+            Ok(()) => return,
+            Err(error) => {
+                tracing::warn!(session = %permit.facts().session, error, "statements sent ahead may still run")
+            }
+        }
+    }
+    if let Err(error) = upstream::cancel(permit, &*around.gate.dial, &around.logins, key).await {
+        tracing::warn!(session = %permit.facts().session, %error, "the running statement could not be cancelled");
+    }
+}
+
+async fn terminate(key: &UpstreamKey, permit: &Permit, around: &Around) -> Result<(), String> {
+    let name = [("application_name".to_owned(), "portcullis end of session".to_owned())];
+    let opened = connect::open(&around.gate, &around.logins, permit, &name).await;
+    let mut upstream = opened.map_err(|error| error.to_string())?;
+    let mut query = BytesMut::new();
+    let text = format!("SELECT pg_catalog.pg_terminate_backend({})", key.process());
+    frontend::query(&mut query, text.as_bytes());
+    load::exchange(&mut upstream.transport, &query, 1).await.map_err(|error| error.to_string())?;
+    Ok(())
+}
+
 /// Leaves the upstream: what still runs there is cancelled, unless the client left by itself, then the session is terminated.
 async fn leave(
     mut up: Transport,
@@ -369,11 +421,7 @@ async fn leave(
             && !matches!(reason, EndReason::UpstreamQuit { .. })
             && let Some(key) = &around.cancel
         {
-            let permit = inspector.session.permit();
-            let cancelled = upstream::cancel(permit, &*around.gate.dial, &around.logins, key).await;
-            if let Err(error) = cancelled {
-                tracing::warn!(session = %permit.facts().session, %error, "the running statement could not be cancelled");
-            }
+            stop(key, inspector, around).await;
         }
         // Inside a half-written message a Terminate would be read as part of it; closing says the same.
         if !inspector.is_within_a_statement() {

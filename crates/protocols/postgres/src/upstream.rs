@@ -71,6 +71,13 @@ struct UpstreamLogin<'a> {
 #[derive(Clone, Debug)]
 pub struct UpstreamKey(CancelRequest);
 
+impl UpstreamKey {
+    /// The server's process id of the session, as `pg_terminate_backend` takes it.
+    pub(crate) const fn process(&self) -> u32 {
+        self.0.process
+    }
+}
+
 /// A server that is ready for the first query.
 #[derive(Debug)]
 pub struct Upstream {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use portcullis_core::Verb;
 
-use super::{Entry, Level, Walker, alias_of, name_of, relation_name};
+use super::{Level, Walker, alias_of, name_of, relation_name};
 use crate::{
     analysis::Lookup,
     tree::{Node, Value},
@@ -151,15 +151,14 @@ impl Walker<'_> {
         let owner = Some(name.clone());
         let read = self.use_relation(Verb::Read, name, Lookup::Existing);
         if let Some(level) = self.levels.last_mut() {
-            level.entries.retain(|entry| entry.relation.is_some() || entry.alias != alias);
-            level.entries.push(Entry { alias, relation: Some(read), owner: owner.clone() });
-            for option in returning.list("options").iter().filter_map(Value::node) {
-                let alias = option.text("value").into();
-                level.entries.push(Entry { alias, relation: Some(read), owner: owner.clone() });
-            }
-            for row in ["old", "new"] {
-                level.entries.push(Entry { alias: row.into(), relation: Some(read), owner: owner.clone() });
-            }
+            level.drop_stand_ins(&alias);
+        }
+        self.offer(alias, Some(read), owner.clone());
+        for option in returning.list("options").iter().filter_map(Value::node) {
+            self.offer(option.text("value").into(), Some(read), owner.clone());
+        }
+        for row in ["old", "new"] {
+            self.offer(row.into(), Some(read), owner.clone());
         }
         self.fields(returning, &["options"]);
     }

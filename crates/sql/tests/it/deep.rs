@@ -34,7 +34,10 @@ fn what_people_write_is_not_too_deep() {
     for text in [
         format!("SELECT 1{}", "+1".repeat(LEVELS)),
         format!("SELECT ''{}", " || 'x'".repeat(LEVELS)),
-        format!("SELECT * FROM t{}", " JOIN t USING (id)".repeat(LEVELS)),
+        format!(
+            "SELECT * FROM t{}",
+            (0..LEVELS).map(|n| format!(" JOIN t t{n} USING (id)")).collect::<String>()
+        ),
         format!("SELECT 1{}", " UNION SELECT 1".repeat(LEVELS)),
         format!("SELECT {}1{}", "(SELECT ".repeat(sub_selects), ")".repeat(sub_selects)),
         format!("SELECT {}1{}", "abs(".repeat(sub_selects), ")".repeat(sub_selects)),

@@ -11,8 +11,8 @@ use portcullis_core::{
 use portcullis_policy::SessionRules;
 use portcullis_proxy::gate::{GateSession, Judged};
 use portcullis_sql::{
-    Analysis, AnalysisError, Analyzer, Catalog, CatalogSnapshot, SearchPath, SearchPaths, SessionState,
-    SettingChange, SettingScope, SettingValue, Statement, resource_name,
+    Analysis, AnalysisError, Analyzer, Catalog, CatalogSnapshot, SearchPath, SearchPaths, SessionEffect,
+    SessionState, SettingChange, SettingScope, SettingValue, Statement, resource_name,
 };
 
 use super::{Stop, refuse::Refused};
@@ -26,11 +26,21 @@ use crate::{
     },
 };
 
-/// Texts longer than this are analysed off the reactor when they are new.
-const OFF_REACTOR: usize = 8 * 1024;
+/// The most objects a statement may name: a record with more is of use to nobody, and judging it takes too long.
+const MAX_NAMED: usize = 4096;
+
+const READ_ONLY: &str = "this session is read-only and stays so: the scope of your grant has no `write`";
 
 /// The most shapes whose judgement a session remembers.
 const MAX_CACHED: usize = 512;
+
+/// The most bytes that remembered judgements count for, and the most that one of them may to be kept after it was noted: a
+/// text of a hundred thousand statements is judged a hundred thousand times.
+const MAX_CACHED_BYTES: usize = 1024 * 1024;
+const MAX_KEPT: usize = 128 * 1024;
+
+/// What one decision counts for besides its text.
+const OVERHEAD: usize = 1024;
 
 /// Judges the statements of one session.
 pub(crate) struct Judge {
@@ -40,6 +50,7 @@ pub(crate) struct Judge {
     rules: Arc<SessionRules>,
     paths: SearchPaths,
     cache: HashMap<u64, Cached>,
+    cached_bytes: usize,
     epoch: u64,
     /// A statement that changes structure was sent, and its transaction is not known to be over.
     restructured: bool,
@@ -60,13 +71,18 @@ pub(crate) struct Judge {
 enum Alone {
     Nothing,
     /// A plain `SET search_path`; whether it was told to run (a `Bind` alone runs nothing), and by which portal.
-    SearchPath { path: SearchPath, portal: Vec<u8>, runs: bool },
+    SearchPath {
+        path: SearchPath,
+        portal: Vec<u8>,
+        runs: bool,
+    },
     /// Anything else.
     Other,
 }
 
 struct Cached {
     epoch: u64,
+    bytes: usize,
     judged: Vec<Judged>,
     /// Code nobody sees into runs: afterwards the search path may be any.
     opaque: bool,
@@ -90,8 +106,8 @@ pub(super) enum Settings {
 pub(super) enum Analysed {
     Done(Prepared),
     Failed(AnalysisError),
-    /// Long and new: to be analysed off the reactor.
-    Long(Arc<str>),
+    /// New: to be parsed off the reactor, where waiting for a parser holds up nobody.
+    New(Arc<str>),
 }
 
 impl Judge {
@@ -114,6 +130,7 @@ impl Judge {
             epoch: 1,
             restructured: false,
             ready: None,
+            cached_bytes: 0,
             alone: Alone::Nothing,
             errored: false,
             reported: None,
@@ -163,22 +180,19 @@ impl Judge {
         }
     }
 
-    /// A long text was analysed.
+    /// A new text was analysed.
     pub(crate) fn analysed(&mut self, text: Arc<str>, result: Result<Prepared, AnalysisError>) {
         self.ready = Some((text, result));
     }
 
     pub(super) fn analysis(&mut self, text: &str) -> Analysed {
-        if text.len() > OFF_REACTOR {
-            return match self.ready.take() {
-                Some((known, Ok(analysis))) if *known == *text => Analysed::Done(analysis),
-                Some((known, Err(error))) if *known == *text => Analysed::Failed(error),
-                _ => Analysed::Long(text.into()),
-            };
-        }
-        match self.analyzer.analyze(text) {
-            Ok(analysis) => Analysed::Done(analysis),
-            Err(error) => Analysed::Failed(error),
+        match self.ready.take() {
+            Some((known, Ok(analysis))) if *known == *text => Analysed::Done(analysis),
+            Some((known, Err(error))) if *known == *text => Analysed::Failed(error),
+            _ => match self.analyzer.known(text) {
+                Some(analysis) => Analysed::Done(analysis),
+                None => Analysed::New(text.into()),
+            },
         }
     }
 
@@ -201,9 +215,16 @@ impl Judge {
         let mut judged = Vec::with_capacity(resolved.len());
         for resolved in &resolved {
             let operation = &resolved.operation;
-            let one = if self.rules.is_read_only() && resolved.leaves_read_only {
-                let reason = "this session is read-only and stays so: the scope of your grant has no `write`";
-                session.refused(&self.rules, operation, "read-only", reason.to_owned())
+            let one = if operation.resources.len() > MAX_NAMED {
+                let reason = format!("the statement names more than {MAX_NAMED} objects; split it");
+                session.refused(
+                    &self.rules,
+                    &opaque_operation(&operation.text, reason.clone()),
+                    "too-many-names",
+                    reason,
+                )
+            } else if self.rules.is_read_only() && resolved.leaves_read_only {
+                session.refused(&self.rules, operation, "read-only", READ_ONLY.to_owned())
             } else {
                 session.judge(&self.rules, operation)
             };
@@ -212,14 +233,20 @@ impl Judge {
             }
             judged.push(one);
         }
-        if self.cache.len() >= MAX_CACHED {
+        let named: usize = resolved.iter().map(|resolved| resolved.operation.resources.len()).sum();
+        let bytes = (judged.len() + named) * OVERHEAD + analysis.text().len();
+        if self.cache.len() >= MAX_CACHED || self.cached_bytes + bytes > MAX_CACHED_BYTES {
             self.cache.clear();
+            self.cached_bytes = 0;
         }
         // What the session itself decides (EXECUTE, FETCH) is judged anew each time: epoch 0 is never current.
         let epoch = if analysis.asks_session() { 0 } else { self.epoch };
         let opaque = resolved.iter().any(|resolved| resolved.opaque);
         let settings = resolved.into_iter().flat_map(|resolved| resolved.settings).collect();
-        self.cache.insert(shape, Cached { epoch, judged, opaque, settings });
+        if let Some(before) = self.cache.insert(shape, Cached { epoch, bytes, judged, opaque, settings }) {
+            self.cached_bytes = self.cached_bytes.saturating_sub(before.bytes);
+        }
+        self.cached_bytes += bytes;
         Ok(Verdicts(shape))
     }
 
@@ -255,15 +282,19 @@ impl Judge {
                 }
             }
         }
-        if cached.opaque && !self.paths.is_unknown() {
+        let (opaque, settings) = (cached.opaque, cached.settings.clone());
+        if cached.bytes > MAX_KEPT {
+            self.cached_bytes = self.cached_bytes.saturating_sub(cached.bytes);
+            self.cache.remove(&verdicts.0);
+        }
+        if opaque && !self.paths.is_unknown() {
             self.paths.add_unknown();
             self.epoch += 1;
         }
-        if cached.settings.is_empty() {
+        if settings.is_empty() {
             self.alone = Alone::Other;
-            return Ok(Settings::Kept);
+            return Ok(if opaque { Settings::Encoding } else { Settings::Kept });
         }
-        let settings = cached.settings.clone();
         self.take_settings(&settings);
         if let Alone::Nothing = self.alone {
             self.alone = self.plain_search_path(analysis);
@@ -271,7 +302,7 @@ impl Judge {
             self.alone = Alone::Other;
         }
         let encoding = settings.iter().any(|change| change.concerns("client_encoding"));
-        Ok(if encoding { Settings::Encoding } else { Settings::Kept })
+        Ok(if encoding || opaque { Settings::Encoding } else { Settings::Kept })
     }
 
     /// A text that is passed on without being understood, where nothing is judged.
@@ -287,7 +318,11 @@ impl Judge {
             self.catalog.function_by_oid(oid).map(|function| resource_name(&function.schema, &function.name));
         let text = format!("FunctionCall {} (oid {oid})", name.as_deref().unwrap_or("?"));
         let resolved = portcullis_sql::resolve_function_call(oid, &*self.catalog, text.into());
-        let judged = session.judge(&self.rules, &resolved.operation);
+        let judged = if self.rules.is_read_only() && resolved.leaves_read_only {
+            session.refused(&self.rules, &resolved.operation, "read-only", READ_ONLY.to_owned())
+        } else {
+            session.judge(&self.rules, &resolved.operation)
+        };
         if judged.is_allow() && resolved.opaque && !self.paths.is_unknown() {
             self.paths.add_unknown();
             self.epoch += 1;
@@ -346,6 +381,11 @@ impl Judge {
     /// Takes changes of settings into account, whether or not they stick.
     fn take_settings(&mut self, settings: &[SettingChange]) {
         for change in settings {
+            // `$user` in the path is another one then.
+            if change.concerns("role") || change.concerns("session_authorization") {
+                self.paths.add_unknown();
+                self.epoch += 1;
+            }
             if self.paths.apply(change) {
                 self.epoch += 1;
             }
@@ -356,7 +396,9 @@ impl Judge {
     fn plain_search_path(&self, analysis: &Prepared) -> Alone {
         let [statement] = analysis.statements() else { return Alone::Other };
         let ([change], [kind]) = (statement.settings(), statement.kinds()) else { return Alone::Other };
-        let (SettingValue::Known(value), SettingScope::Session, false) = (&change.value, change.scope, change.reset) else {
+        let (SettingValue::Known(value), SettingScope::Session, false) =
+            (&change.value, change.scope, change.reset)
+        else {
             return Alone::Other;
         };
         if kind.as_str() != "set" || !change.concerns("search_path") {
@@ -421,42 +463,46 @@ impl Judge {
 
 /// Whether a statement may change what names mean: then the catalog is read again.
 pub(super) fn changes_structure(statement: &Statement) -> bool {
-    statement.kinds().iter().any(|kind| {
-        !matches!(
-            kind.as_str(),
-            "select"
-                | "insert"
-                | "update"
-                | "delete"
-                | "merge"
-                | "show"
-                | "set"
-                | "reset"
-                | "transaction"
-                | "begin"
-                | "commit"
-                | "rollback"
-                | "savepoint"
-                | "release"
-                | "explain"
-                | "execute"
-                | "prepare"
-                | "deallocate"
-                | "declare"
-                | "fetch"
-                | "move"
-                | "close"
-                | "listen"
-                | "unlisten"
-                | "notify"
-                | "lock"
-                | "copy"
-                | "values"
-                | "truncate"
-                | "vacuum"
-                | "analyze"
-        )
-    })
+    // What is temporary is seen by this session alone, which remembers it by itself.
+    let temporary = matches!(statement.effect(), Some(SessionEffect::CreateTemporary { .. }));
+    !temporary
+        && statement.kinds().iter().any(|kind| {
+            !matches!(
+                kind.as_str(),
+                "select"
+                    | "insert"
+                    | "update"
+                    | "delete"
+                    | "merge"
+                    | "show"
+                    | "set"
+                    | "reset"
+                    | "transaction"
+                    | "begin"
+                    | "commit"
+                    | "rollback"
+                    | "savepoint"
+                    | "release"
+                    | "explain"
+                    | "execute"
+                    | "prepare"
+                    | "deallocate"
+                    | "declare"
+                    | "fetch"
+                    | "move"
+                    | "close"
+                    | "discard"
+                    | "listen"
+                    | "unlisten"
+                    | "notify"
+                    | "lock"
+                    | "copy"
+                    | "values"
+                    | "truncate"
+                    | "vacuum"
+                    | "analyze"
+            )
+        })
 }
 
 fn opaque_operation(text: &str, why: String) -> Operation {

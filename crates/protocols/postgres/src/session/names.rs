@@ -156,7 +156,8 @@ impl Names {
     /// Everything an `Execute` of this portal or cursor can run: nothing of that name is known where empty; `None` where it
     /// is too much to say.
     pub(crate) fn runnable(&self, name: &[u8]) -> Option<Vec<Prepared>> {
-        let mut all: Vec<Prepared> = self.portals.get(name).map(|p| Arc::clone(&p.prepared)).into_iter().collect();
+        let mut all: Vec<Prepared> =
+            self.portals.get(name).map(|p| Arc::clone(&p.prepared)).into_iter().collect();
         let cursor = self.cursors.get(name).map(|cursor| &cursor.candidates);
         for candidates in self.rebound.get(name).into_iter().chain(cursor) {
             all.extend(candidates.few()?.iter().map(Arc::clone));

@@ -487,7 +487,7 @@ async fn texts_of_many_statements_cost_no_memory_that_lasts() {
     let lab = Lab::start("read:*", "").await;
     let mut one = raw(&lab).await;
     let mut most = 0;
-    for round in 0..12 {
+    for round in 0..16 {
         // Each text is new, and none runs: the last statement is refused.
         let mut text = format!("SELECT {round} AS a{round};").repeat(20_000);
         text.push_str("DROP TABLE orders");
@@ -503,7 +503,8 @@ async fn texts_of_many_statements_cost_no_memory_that_lasts() {
         }
     }
     let grown = resident().saturating_sub(most);
-    assert!(grown < 12 * 1024 * 1024, "{grown} bytes more after eight more rounds");
+    // What is known of one such text takes more than 10 MiB; the allocator may keep the room of a few.
+    assert!(grown < 64 * 1024 * 1024, "{grown} bytes more after twelve more rounds");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -236,6 +236,36 @@ async fn a_query_within_an_unsynced_sequence_is_answered_as_by_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn statements_sent_ahead_do_not_run_once_the_session_was_ended() {
+    let lab = everything().await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    raw.send(1).await;
+    raw.run("SELECT pg_sleep(600)").sync();
+    for id in 5001..5010 {
+        raw.run(&format!("INSERT INTO orders (id) VALUES ({id})")).sync();
+    }
+    let out = raw.out.split();
+    let writer = tokio::spawn(async move {
+        raw.out = out;
+        raw.send(1).await
+    });
+    let client = lab.client().await;
+    let running = "SELECT count(*) FROM pg_stat_activity WHERE query LIKE '%pg_sleep(600)%' AND state = 'active' AND pid <> pg_backend_pid()";
+    while client.query_one(running, &[]).await.unwrap().get::<_, i64>(0) == 0 {}
+    // Every statement was decided and sent before the end.
+    while lab.decisions().iter().filter(|d| d.text.starts_with("INSERT INTO orders")).count() < 9 {
+        tokio::task::yield_now().await;
+    }
+    let ended = portcullis_core::EndReason::Killed { by: "test".to_owned(), reason: String::new() };
+    let first = lab.gate.sessions.list().first().map(|live| live.facts.session).unwrap();
+    assert!(lab.gate.sessions.end(first, ended));
+    assert!(writer.await.unwrap().contains(&"E:57P01".to_owned()));
+    while client.query_one(running, &[]).await.unwrap().get::<_, i64>(0) > 0 {}
+    let count = "SELECT count(*) FROM orders WHERE id > 5000";
+    assert_eq!(client.query_one(count, &[]).await.unwrap().get::<_, i64>(0), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_a_client_sent_before_it_left_still_runs() {
     let lab = everything().await;
     let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
