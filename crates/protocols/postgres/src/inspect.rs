@@ -5,7 +5,7 @@
 //! statement leaves client and server in the same transaction state (see `refuse`).
 //!
 //! **How to read it**: [`Inspector::frontend`] (client to server), `backend` (server to client), `judge` (text to
-//! decision), `refuse` (what happens instead).
+//! decision), `refuse` (what happens instead), `probe` (asking the server for its search path).
 //!
 //! **References**: PostgreSQL documentation, 55.2 "Message Flow".
 
@@ -37,6 +37,7 @@ use crate::{
 
 mod backend;
 mod judge;
+mod probe;
 mod refuse;
 
 pub(crate) use judge::Judge;
@@ -54,6 +55,7 @@ pub(crate) struct Inspector {
     pub(crate) flight: Flight<Prepared>,
     names: Names,
     refusals: Refusals,
+    probe: probe::Probe,
     fingerprints: FingerprintKey,
     limits: InspectLimits,
     /// Messages of a refused extended-protocol sequence are dropped up to its `Sync`.
@@ -172,6 +174,7 @@ impl Inspector {
             flight: Flight::new(state),
             names: Names::default(),
             refusals: Refusals::new(nonce),
+            probe: probe::Probe::default(),
             fingerprints,
             limits,
             skipping: Skipping::No,
@@ -187,6 +190,7 @@ impl Inspector {
         self.flight.is_empty()
             && self.flight.state() == TransactionStatus::Idle
             && self.skipping == Skipping::No
+            && !self.is_probing()
     }
 
     /// Whether a message to the client is half written.
@@ -238,9 +242,15 @@ impl Inspector {
         if !self.judge.follow(&self.session) {
             return Ok(Blocked::Catalog);
         }
+        if self.is_probing() {
+            return Ok(Blocked::Answers);
+        }
         loop {
             if out.up.is_full() || out.down.is_full() {
                 return Ok(Blocked::Backpressure);
+            }
+            if !buffer.is_empty() && self.probe(out) {
+                return Ok(Blocked::Answers);
             }
             match self.next_message(buffer, out) {
                 Ok(()) => {}

@@ -177,6 +177,9 @@ impl Resolver<'_> {
             };
         }
         if let Some(verb) = functions::of_users(function, self.catalog) {
+            // The right to call is asked of whoever uses the view, so that `execute` is in the scope or is refused; only what
+            // the function reads is the view's own matter.
+            let view = view.filter(|_| verb != Verb::Execute);
             self.function_pair(verb, resource_name(&function.schema, &function.name), view);
         }
     }

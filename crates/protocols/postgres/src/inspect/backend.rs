@@ -100,6 +100,11 @@ impl Inspector {
 
     /// Learns from one whole message; what to pass on instead, where it must be exchanged.
     fn watch(&mut self, tag: u8, body: &[u8]) -> Result<Option<BytesMut>, EndReason> {
+        if self.is_probing()
+            && let Some(nothing) = self.probed(tag, body)?
+        {
+            return Ok(Some(nothing));
+        }
         // Every message of the extended protocol but Sync and Flush is answered by exactly one of these, or by an error.
         if let tag::PARSE_COMPLETE
         | tag::BIND_COMPLETE

@@ -63,6 +63,8 @@ pub(crate) struct Judge {
     /// The search path the server reported last: PostgreSQL 18 and later report every change.
     reported: Option<SearchPath>,
     user: Box<str>,
+    /// The role may be another than the one that logged in: `$user` in a search path is not known then.
+    role_moved: bool,
 }
 
 /// What was sent since nothing was in flight. Only a `SET search_path` that is all there is, that ran and did not fail, outside
@@ -135,6 +137,7 @@ impl Judge {
             errored: false,
             reported: None,
             user: user.into(),
+            role_moved: false,
         }
     }
 
@@ -165,6 +168,26 @@ impl Judge {
             }
             None => self.rules.is_pass_through(),
         }
+    }
+
+    /// Counts changes of what judgements depend on.
+    pub(super) fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// Whether names without a schema cannot be resolved because the search path may be any.
+    pub(super) fn misses_search_path(&self) -> bool {
+        self.paths.is_unknown() && !self.rules.is_pass_through()
+    }
+
+    /// The server showed its search path and whose it is while nothing was in flight and no transaction was open: it is what is in force.
+    /// Whether it could be read.
+    pub(super) fn search_path_was_shown(&mut self, value: &str, user: &str) -> bool {
+        let Some(path) = SearchPath::parse(value, user) else { return false };
+        self.role_moved = *user != *self.user;
+        self.paths.settle(path);
+        self.epoch += 1;
+        true
     }
 
     /// The session's own meaning of names changed.
@@ -287,6 +310,7 @@ impl Judge {
             self.cached_bytes = self.cached_bytes.saturating_sub(cached.bytes);
             self.cache.remove(&verdicts.0);
         }
+        self.role_moved |= opaque;
         if opaque && !self.paths.is_unknown() {
             self.paths.add_unknown();
             self.epoch += 1;
@@ -323,6 +347,7 @@ impl Judge {
         } else {
             session.judge(&self.rules, &resolved.operation)
         };
+        self.role_moved |= judged.is_allow() && resolved.opaque;
         if judged.is_allow() && resolved.opaque && !self.paths.is_unknown() {
             self.paths.add_unknown();
             self.epoch += 1;
@@ -383,6 +408,7 @@ impl Judge {
         for change in settings {
             // `$user` in the path is another one then.
             if change.concerns("role") || change.concerns("session_authorization") {
+                self.role_moved = true;
                 self.paths.add_unknown();
                 self.epoch += 1;
             }
@@ -441,7 +467,14 @@ impl Judge {
             Alone::SearchPath { path, runs: true, .. } if certain => Some(path),
             _ => None,
         };
-        if let Some(path) = self.reported.clone().or(tracked)
+        let known = self.reported.clone().or(tracked);
+        if let Some(path) = &known
+            && self.role_moved
+            && path.listed().any(|schema| *schema == *self.user)
+        {
+            self.paths.add_unknown();
+            self.epoch += 1;
+        } else if let Some(path) = known
             && (self.paths.is_unknown() || self.paths.candidates() != [path.clone()])
         {
             self.paths.settle(path);

@@ -236,6 +236,34 @@ async fn a_query_within_an_unsynced_sequence_is_answered_as_by_the_server() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_code_nobody_sees_into_the_server_is_asked_for_its_search_path() {
+    let lab = Lab::start("[read:public.*, execute:public.*]", "").await;
+    let sql = "CREATE SCHEMA elsewhere; CREATE TABLE elsewhere.orders (id int);
+        CREATE FUNCTION public.moves() RETURNS int LANGUAGE plpgsql VOLATILE AS
+        'BEGIN PERFORM set_config(''search_path'', ''elsewhere, public'', false); RETURN 2; END'";
+    lab.server.execute_in("shop", sql).await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    raw.send(1).await;
+    // The client's unnamed statement outlives the question.
+    let said = raw.run("SELECT touch()").parse("", "SELECT 'mine'").sync().send(1).await;
+    assert_eq!(said, ["1", "2", "D:1", "C:SELECT 1", "1", "Z:I"]);
+    assert_eq!(raw.bind("", "", &[]).execute("").sync().send(1).await, ["2", "D:mine", "C:SELECT 1", "Z:I"]);
+    let whole = ["T", "D:1000", "C:SELECT 1", "Z:I"];
+    assert_eq!(raw.query("SELECT count(*) FROM orders").send(1).await, whole);
+    // What the code did to the path counts: `orders` is another table now, and out of scope.
+    assert_eq!(raw.query("SELECT moves()").send(1).await, ["T", "D:2", "C:SELECT 1", "Z:I"]);
+    assert_eq!(raw.query("SELECT count(*) FROM orders").send(1).await, ["E:42501", "Z:I"]);
+    assert_eq!(raw.query("SELECT count(*) FROM public.orders").send(1).await, whole);
+    // Within a transaction nobody is asked: what is shown there may be taken back.
+    assert_eq!(raw.query("BEGIN").send(1).await, ["C:BEGIN", "Z:T"]);
+    raw.query("SELECT touch()").send(1).await;
+    assert_eq!(raw.query("SELECT count(*) FROM customers").send(1).await, ["E:42501", "Z:E"]);
+    assert_eq!(raw.query("ROLLBACK").send(1).await, ["C:ROLLBACK", "Z:I"]);
+    assert_eq!(raw.query("SELECT count(*) FROM customers").send(1).await, whole);
+    assert!(lab.decisions().iter().all(|decision| !decision.text.contains("current_setting")));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn statements_sent_ahead_do_not_run_once_the_session_was_ended() {
     let lab = everything().await;
     let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
