@@ -4,44 +4,42 @@
 //! for the journal; the relay commits what is noted before it writes. Whatever does not parse ends the session. A refused
 //! statement leaves client and server in the same transaction state (see `refuse`).
 //!
-//! **How to read it**: [`Inspector::frontend`] (client to server), `backend` (server to client), `judge` (text to
-//! decision), `refuse` (what happens instead), `probe` (asking the server for its search path).
+//! **How to read it**: [`Inspector::frontend`] (client to server), `extended` (Bind and Execute), `stream` (long messages),
+//! `backend` (server to client), `judge` (text to decision), `refuse` (what happens instead), `probe` (asking the server for its search path).
 //!
 //! **References**: PostgreSQL documentation, 55.2 "Message Flow".
 
 use std::{collections::VecDeque, sync::Arc};
 
-use bytes::{Bytes, BytesMut};
 use portcullis_core::EndReason;
-use portcullis_policy::SessionRules;
-use portcullis_proxy::{
-    buffer::ReadBuffer,
-    fingerprint::{Fingerprint, FingerprintKey},
-    gate::GateSession,
-};
+use portcullis_proxy::{buffer::ReadBuffer, fingerprint::FingerprintKey, gate::GateSession};
 use portcullis_sql::SessionEffect;
 
 use crate::{
     codec::{
-        BindScanner, Direction, Frames, Header, Next, Piece,
+        Direction, Frames, Header, Next,
         backend::TransactionStatus,
         frontend::{self, Message, Named, Target, tag},
         limits::significant,
     },
     session::{
         flight::{CopyGate, Effect, Flight, OwnPoint},
-        names::{MAX_TEXT, Names, Portal, Prepared, weight},
+        names::{MAX_TEXT, Names, Prepared, weight},
         outputs::Outputs,
     },
 };
 
 mod backend;
+mod extended;
 mod judge;
 mod probe;
 mod refuse;
+mod stream;
 
+use extended::effects_of;
 pub(crate) use judge::Judge;
 use refuse::{Refusals, Unit};
+use stream::Streaming;
 
 /// The most bytes of one client message that are kept: a statement of the longest length and what surrounds it.
 pub(crate) const fn longest_message(statement: usize) -> usize {
@@ -91,29 +89,6 @@ enum Skipping {
     WithServer,
     /// The server knows nothing of the sequence; the `Sync` is answered here.
     Locally,
-}
-
-/// The rest of a client message on its way.
-enum Streaming {
-    No,
-    Forward(usize),
-    Discard(usize),
-    Bind(Box<StreamedBind>),
-}
-
-struct StreamedBind {
-    scanner: BindScanner,
-    print: Fingerprint,
-    values: u32,
-    judged: Option<BindJudged>,
-    /// Header and names, held until the statement's name is known and allowed.
-    held: BytesMut,
-}
-
-struct BindJudged {
-    prepared: Prepared,
-    rules: Arc<SessionRules>,
-    portal: Vec<u8>,
 }
 
 /// Why the client's next message is not looked at yet.
@@ -200,11 +175,7 @@ impl Inspector {
 
     /// Whether a message to the server is half written.
     pub(crate) fn is_within_a_statement(&self) -> bool {
-        match &self.streaming {
-            Streaming::No | Streaming::Discard(_) => false,
-            Streaming::Forward(_) => true,
-            Streaming::Bind(bind) => bind.judged.is_some(),
-        }
+        self.streaming.has_begun()
     }
 
     /// Whether the server's own last words, a FATAL error, were passed on.
@@ -384,142 +355,6 @@ impl Inspector {
         }
     }
 
-    /// A Bind that has arrived whole: the common case, without a scanner on the heap.
-    fn whole_bind(&mut self, bytes: &[u8], body: &[u8], out: &mut Outputs) -> Result<(), Stop> {
-        let bind = frontend_bind(body)?;
-        let mut print = self.fingerprints.start();
-        for value in bind.values.iter() {
-            print.value(value.map(|v| u32::try_from(v.len()).unwrap_or(u32::MAX)));
-            print.bytes(value.unwrap_or_default());
-        }
-        match self.bind_judged(bind.statement, bind.portal)? {
-            Ok(judged) => {
-                let binds = (!bind.values.is_empty()).then(|| print.finish());
-                self.bound(judged, binds, out)?;
-                out.up.push_slice(bytes);
-                Ok(())
-            }
-            Err(refused) => self.refuse(Unit::Extended, *refused, out),
-        }
-    }
-
-    /// What a Bind to `statement` may run.
-    fn bind_judged(
-        &mut self,
-        statement: &[u8],
-        portal: &[u8],
-    ) -> Result<Result<BindJudged, Box<refuse::Refused>>, Stop> {
-        if !self.names.has_room() {
-            return self
-                .wait_or_limit("too many portals")
-                .map(|()| Err(Box::new(refuse::Refused::statement_unknown(""))));
-        }
-        let name = || format!("prepared statement {}", String::from_utf8_lossy(statement));
-        let prepared = match self.meaning(statement)?.or_else(|| self.judge.unseen(&name())) {
-            Some(prepared) => prepared,
-            None => {
-                return Ok(Err(Box::new(refuse::Refused::statement_unknown(&String::from_utf8_lossy(
-                    statement,
-                )))));
-            }
-        };
-        let verdicts = self.judge.statements(&prepared, &self.session, &self.names, &self.flight);
-        let rules = Arc::clone(self.judge.rules());
-        Ok(verdicts.map(|_| BindJudged { prepared, rules, portal: significant(portal).to_vec() }))
-    }
-
-    /// Notes an allowed Bind and remembers its portal.
-    fn bound(&mut self, judged: BindJudged, binds: Option<String>, out: &mut Outputs) -> Result<(), Stop> {
-        let verdicts = self.judge.statements(&judged.prepared, &self.session, &self.names, &self.flight);
-        let Ok(verdicts) = verdicts else {
-            return Err(Stop::End(EndReason::GrantRemoved {
-                detail: "the scope changed during a Bind".to_owned(),
-            }));
-        };
-        self.begin(&judged.prepared, out, verdicts, binds)?;
-        self.flight.gather();
-        self.judge.bound(&judged.portal);
-        let portal = Portal { prepared: judged.prepared, rules: judged.rules };
-        self.names.set_portal(&judged.portal, portal);
-        Ok(())
-    }
-
-    /// What a statement's name means when a message sent now reaches the server; waits where that depends on answers owed.
-    fn meaning(&self, name: &[u8]) -> Result<Option<Prepared>, Stop> {
-        let name = significant(name);
-        let coming: Vec<_> = self.flight.coming().filter(|coming| coming.name == name).collect();
-        if let Some(last) = coming.last()
-            && last.settled
-        {
-            return Ok(Some(Arc::clone(last.prepared)));
-        }
-        let Some(confirmed) = self.names.confirmed(name) else {
-            return Err(Stop::End(EndReason::ProtocolViolation {
-                detail: "a statement name has too many meanings".to_owned(),
-            }));
-        };
-        let mut candidates = confirmed.iter().chain(coming.iter().map(|coming| coming.prepared));
-        let first = candidates.next().map(Arc::clone);
-        let several = candidates.any(|other| {
-            first
-                .as_ref()
-                .is_some_and(|first| first.shape_id() != other.shape_id() || first.text() != other.text())
-        });
-        match (several, self.flight.owed()) {
-            (false, _) => Ok(first),
-            (true, 1..) => Err(Stop::Blocked(Blocked::Answers)),
-            // Nothing will settle it: what cannot be told is not run, and not recorded as something it may not be.
-            (true, 0) => Ok(None),
-        }
-    }
-
-    fn execute(&mut self, bytes: &[u8], portal: &[u8], out: &mut Outputs) -> Result<(), Stop> {
-        let name = significant(portal);
-        let fresh =
-            self.names.portal(name).is_some_and(|portal| Arc::ptr_eq(&portal.rules, self.judge.rules()));
-        if !fresh && let Err(refused) = self.judge_again(name) {
-            return self.refuse(Unit::Extended, *refused, out);
-        }
-        self.flight.gather();
-        self.executed(name);
-        out.up.push_slice(bytes);
-        Ok(())
-    }
-
-    /// Judges what an Execute runs: a cursor, or a portal that was bound before the policy changed.
-    fn judge_again(&mut self, name: &[u8]) -> Result<(), Box<refuse::Refused>> {
-        let runnable = self.names.runnable(name).unwrap_or_default();
-        if runnable.is_empty() && !self.judge.rules().is_pass_through() {
-            return Err(Box::new(refuse::Refused::portal_unknown(&String::from_utf8_lossy(name))));
-        }
-        for prepared in &runnable {
-            self.judge.statements(prepared, &self.session, &self.names, &self.flight)?;
-        }
-        let rules = Arc::clone(self.judge.rules());
-        if let Some(portal) = self.names.portal_mut(name) {
-            portal.rules = rules;
-        }
-        Ok(())
-    }
-
-    /// An Execute is sent: only now does the statement that was bound do anything.
-    fn executed(&mut self, name: &[u8]) {
-        self.judge.runs(Some(name));
-        let runnable = self.names.runnable(name).unwrap_or_default();
-        if runnable.is_empty() || runnable.iter().any(may_copy) {
-            self.flight.may_copy();
-        }
-        let certain = !self.names.is_rebound(name);
-        let effects = self.names.portal(name).map(|portal| effects_of(&portal.prepared)).unwrap_or_default();
-        for effect in effects {
-            match effect {
-                Effect::SqlPrepare { name, prepared } if !certain => self.names.add(&name, prepared),
-                _ if !certain => {}
-                effect => self.flight.add_effect(effect),
-            }
-        }
-    }
-
     fn function_call(
         &mut self,
         bytes: &[u8],
@@ -544,38 +379,6 @@ impl Inspector {
                 Ok(())
             }
             Err(refused) => self.refuse(Unit::FunctionCall, *refused, out),
-        }
-    }
-
-    /// A FunctionCall longer than is waited for (a large object being written): judged by its oid, then passed on in pieces.
-    fn long_function_call(
-        &mut self,
-        header: Header,
-        buffer: &mut ReadBuffer,
-        out: &mut Outputs,
-    ) -> Result<(), Stop> {
-        if self.own_point(out)? == OwnPoint::Skipped {
-            buffer.consume(Header::LEN);
-            self.streaming = Streaming::Discard(header.body);
-            return Ok(());
-        }
-        let Some(oid) = buffer.bytes().get(Header::LEN..).and_then(|body| body.first_chunk()) else {
-            return Err(Stop::Blocked(Blocked::NeedInput));
-        };
-        match self.judge.function(u32::from_be_bytes(*oid), &self.session) {
-            Ok(mut judged) => {
-                self.judge.runs(None);
-                self.session.note(&mut judged, None, None)?;
-                self.flight.own_point(VecDeque::new());
-                buffer.forward(Header::LEN, &mut out.up);
-                self.streaming = Streaming::Forward(header.body);
-                Ok(())
-            }
-            Err(refused) => {
-                buffer.consume(Header::LEN);
-                self.streaming = Streaming::Discard(header.body);
-                self.refuse(Unit::FunctionCall, *refused, out)
-            }
         }
     }
 
@@ -676,175 +479,8 @@ impl Inspector {
         self.speak(out);
         Ok(())
     }
-
-    fn begin_stream(
-        &mut self,
-        header: Header,
-        buffer: &mut ReadBuffer,
-        out: &mut Outputs,
-    ) -> Result<(), Stop> {
-        let need_more = Err(Stop::Blocked(Blocked::NeedInput));
-        if self.skipping != Skipping::No && header.streams(Direction::Frontend) {
-            buffer.consume(Header::LEN);
-            self.streaming = Streaming::Discard(header.body);
-            return Ok(());
-        }
-        match header.tag {
-            tag::COPY_DATA => {
-                buffer.forward(Header::LEN, &mut out.up);
-                self.streaming = Streaming::Forward(header.body);
-                Ok(())
-            }
-            tag::BIND if header.body > WHOLE => {
-                let mut held = BytesMut::new();
-                held.extend_from_slice(&buffer.take(Header::LEN));
-                self.streaming = Streaming::Bind(Box::new(StreamedBind {
-                    scanner: BindScanner::new(header.body),
-                    print: self.fingerprints.start(),
-                    values: 0,
-                    judged: None,
-                    held,
-                }));
-                Ok(())
-            }
-            tag::QUERY | tag::PARSE if header.body > self.limits.statement + SLACK => {
-                self.too_long_to_keep(header, buffer, out)
-            }
-            tag::FUNCTION_CALL if header.body > WHOLE => self.long_function_call(header, buffer, out),
-            _ => need_more,
-        }
-    }
-
-    /// A statement longer than the limit: passed on in pieces where nothing is judged, else refused without keeping it.
-    fn too_long_to_keep(
-        &mut self,
-        header: Header,
-        buffer: &mut ReadBuffer,
-        out: &mut Outputs,
-    ) -> Result<(), Stop> {
-        let seen = buffer.len() - Header::LEN;
-        if seen < self.session.recorded_text().min(header.body).min(self.limits.statement) {
-            return Err(Stop::Blocked(Blocked::NeedInput));
-        }
-        let start: Vec<u8> =
-            buffer.bytes().iter().skip(Header::LEN).take(self.session.recorded_text()).copied().collect();
-        let unit = if header.tag == tag::QUERY { Unit::Query } else { Unit::Extended };
-        if unit == Unit::Query && self.own_point(out)? == OwnPoint::Skipped {
-            buffer.consume(Header::LEN);
-            self.streaming = Streaming::Discard(header.body);
-            return Ok(());
-        }
-        match self.judge.long_statement(&start, header.body, &self.session) {
-            Ok(mut judged) if unit == Unit::Query => {
-                self.session.note(&mut judged, None, None)?;
-                self.flight.own_point(VecDeque::new());
-                self.flight.may_copy();
-                buffer.forward(Header::LEN, &mut out.up);
-                self.streaming = Streaming::Forward(header.body);
-            }
-            Ok(_) => return Err(Stop::End(violation("a prepared statement longer than the limit"))),
-            Err(refused) => {
-                buffer.consume(Header::LEN);
-                self.streaming = Streaming::Discard(header.body);
-                self.refuse(unit, *refused, out)?;
-            }
-        }
-        Ok(())
-    }
-
-    fn stream(&mut self, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<(), Stop> {
-        if buffer.is_empty() {
-            return Err(Stop::Blocked(Blocked::NeedInput));
-        }
-        match std::mem::replace(&mut self.streaming, Streaming::No) {
-            Streaming::No => Ok(()),
-            Streaming::Forward(left) => {
-                let take = left.min(buffer.len());
-                buffer.forward(take, &mut out.up);
-                if left > take {
-                    self.streaming = Streaming::Forward(left - take);
-                }
-                Ok(())
-            }
-            Streaming::Discard(left) => {
-                let take = left.min(buffer.len());
-                buffer.consume(take);
-                if left > take {
-                    self.streaming = Streaming::Discard(left - take);
-                }
-                Ok(())
-            }
-            Streaming::Bind(bind) => self.stream_bind(bind, buffer, out),
-        }
-    }
-
-    fn stream_bind(
-        &mut self,
-        mut bind: Box<StreamedBind>,
-        buffer: &mut ReadBuffer,
-        out: &mut Outputs,
-    ) -> Result<(), Stop> {
-        if bind.judged.is_none()
-            && let (Some(statement), Some(portal)) = (bind.scanner.statement(), bind.scanner.portal())
-        {
-            let (statement, portal) = (statement.to_vec(), portal.to_vec());
-            match self.bind_judged(&statement, &portal) {
-                Ok(Ok(judged)) => bind.judged = Some(judged),
-                Ok(Err(refused)) => {
-                    self.streaming = Streaming::Discard(bind.scanner.left());
-                    if bind.scanner.left() == 0 {
-                        self.streaming = Streaming::No;
-                    }
-                    return self.refuse(Unit::Extended, *refused, out);
-                }
-                Err(stop) => {
-                    self.streaming = Streaming::Bind(bind);
-                    return Err(stop);
-                }
-            }
-        }
-        // Until the names are known, little is fed at a time: what is fed is held.
-        let most = if bind.judged.is_some() { usize::MAX } else { NAME_STEP };
-        let chunk: Bytes = buffer.take(bind.scanner.left().min(most));
-        let StreamedBind { scanner, print, values, .. } = &mut *bind;
-        scanner.feed(&chunk, |piece| match piece {
-            Piece::Value { length, .. } => {
-                *values += 1;
-                print.value(length);
-            }
-            Piece::Bytes(bytes) => print.bytes(bytes),
-        })?;
-        if bind.judged.is_none() {
-            bind.held.extend_from_slice(&chunk);
-            if bind.scanner.left() == 0 {
-                return Err(Stop::End(violation("a Bind without names")));
-            }
-            self.streaming = Streaming::Bind(bind);
-            return Ok(());
-        }
-        if !bind.held.is_empty() {
-            out.up.push(std::mem::take(&mut bind.held).freeze());
-        }
-        if bind.scanner.left() > 0 {
-            out.up.push(chunk);
-            self.streaming = Streaming::Bind(bind);
-            return Ok(());
-        }
-        // The last piece: noted before it is handed on, and the relay commits before it writes.
-        let StreamedBind { scanner, print, values, judged, .. } = *bind;
-        scanner.finish()?;
-        if let Some(judged) = judged {
-            self.bound(judged, (values > 0).then(|| print.finish()), out)?;
-        }
-        out.up.push(chunk);
-        Ok(())
-    }
 }
 
-/// A Bind up to this many bytes is waited for whole.
-const WHOLE: usize = 16 * 1024;
-/// How much of a long Bind is fed at a time until its names are known.
-const NAME_STEP: usize = 256;
 /// More completions than this in flight and the client has to wait: the server sends its output every 8 KiB.
 const MAX_EFFECTS: usize = 16 * 1024;
 /// What a Query or Parse may hold besides its text.
@@ -854,43 +490,4 @@ const SLACK: usize = 300 * 1024;
 fn may_copy(analysis: &Prepared) -> bool {
     let kinds = analysis.statements().iter().flat_map(|statement| statement.kinds());
     kinds.into_iter().any(|kind| matches!(kind.as_str(), "copy" | "unknown"))
-}
-
-/// What a statement does to the session's names once the server has run it.
-fn effects_of(analysis: &Prepared) -> VecDeque<Effect<Prepared>> {
-    let key = |name: &str| significant(name.as_bytes()).to_vec();
-    let mut effects = VecDeque::new();
-    for statement in analysis.statements() {
-        match statement.effect() {
-            Some(SessionEffect::Prepare { name, inner }) => {
-                effects.push_back(Effect::SqlPrepare { name: key(name), prepared: Arc::clone(inner) });
-            }
-            Some(SessionEffect::Deallocate { name }) => {
-                effects.push_back(Effect::SqlDeallocate { name: name.as_deref().map(key) });
-            }
-            Some(SessionEffect::Declare { name, inner, hold }) => {
-                let (name, prepared) = (name.clone(), Arc::clone(inner));
-                effects.push_back(Effect::SqlDeclare { name, prepared, hold: *hold });
-            }
-            Some(SessionEffect::Close { name }) => {
-                effects.push_back(Effect::SqlClose { name: name.as_deref().map(key) });
-            }
-            Some(SessionEffect::DiscardAll) => {
-                effects.push_back(Effect::SqlDeallocate { name: None });
-                effects.push_back(Effect::SqlClose { name: None });
-            }
-            Some(
-                SessionEffect::Execute { .. }
-                | SessionEffect::Fetch { .. }
-                | SessionEffect::CreateTemporary { .. }
-                | SessionEffect::DiscardTemporary,
-            )
-            | None => {}
-        }
-    }
-    effects
-}
-
-fn frontend_bind(body: &[u8]) -> Result<crate::codec::bind::Bind<'_>, Stop> {
-    Ok(crate::codec::bind::Bind::decode(body)?)
 }

@@ -1,0 +1,205 @@
+//! Bind and Execute: what a prepared statement's name means, what a portal runs, and when its effects count.
+
+use std::{collections::VecDeque, sync::Arc};
+
+use portcullis_core::EndReason;
+use portcullis_policy::SessionRules;
+use portcullis_sql::SessionEffect;
+
+use super::{Blocked, Inspector, Stop, Unit, may_copy, refuse};
+use crate::{
+    codec::limits::significant,
+    session::{
+        flight::Effect,
+        names::{Portal, Prepared},
+        outputs::Outputs,
+    },
+};
+
+pub(super) struct BindJudged {
+    prepared: Prepared,
+    rules: Arc<SessionRules>,
+    portal: Vec<u8>,
+}
+
+impl Inspector {
+    /// A Bind that has arrived whole: the common case, without a scanner on the heap.
+    pub(super) fn whole_bind(&mut self, bytes: &[u8], body: &[u8], out: &mut Outputs) -> Result<(), Stop> {
+        let bind = frontend_bind(body)?;
+        let mut print = self.fingerprints.start();
+        for value in bind.values.iter() {
+            print.value(value.map(|v| u32::try_from(v.len()).unwrap_or(u32::MAX)));
+            print.bytes(value.unwrap_or_default());
+        }
+        match self.bind_judged(bind.statement, bind.portal)? {
+            Ok(judged) => {
+                let binds = (!bind.values.is_empty()).then(|| print.finish());
+                self.bound(judged, binds, out)?;
+                out.up.push_slice(bytes);
+                Ok(())
+            }
+            Err(refused) => self.refuse(Unit::Extended, *refused, out),
+        }
+    }
+
+    /// What a Bind to `statement` may run.
+    pub(super) fn bind_judged(
+        &mut self,
+        statement: &[u8],
+        portal: &[u8],
+    ) -> Result<Result<BindJudged, Box<refuse::Refused>>, Stop> {
+        if !self.names.has_room() {
+            return self
+                .wait_or_limit("too many portals")
+                .map(|()| Err(Box::new(refuse::Refused::statement_unknown(""))));
+        }
+        let name = || format!("prepared statement {}", String::from_utf8_lossy(statement));
+        let prepared = match self.meaning(statement)?.or_else(|| self.judge.unseen(&name())) {
+            Some(prepared) => prepared,
+            None => {
+                return Ok(Err(Box::new(refuse::Refused::statement_unknown(&String::from_utf8_lossy(
+                    statement,
+                )))));
+            }
+        };
+        let verdicts = self.judge.statements(&prepared, &self.session, &self.names, &self.flight);
+        let rules = Arc::clone(self.judge.rules());
+        Ok(verdicts.map(|_| BindJudged { prepared, rules, portal: significant(portal).to_vec() }))
+    }
+
+    /// Notes an allowed Bind and remembers its portal.
+    pub(super) fn bound(
+        &mut self,
+        judged: BindJudged,
+        binds: Option<String>,
+        out: &mut Outputs,
+    ) -> Result<(), Stop> {
+        let verdicts = self.judge.statements(&judged.prepared, &self.session, &self.names, &self.flight);
+        let Ok(verdicts) = verdicts else {
+            return Err(Stop::End(EndReason::GrantRemoved {
+                detail: "the scope changed during a Bind".to_owned(),
+            }));
+        };
+        self.begin(&judged.prepared, out, verdicts, binds)?;
+        self.flight.gather();
+        self.judge.bound(&judged.portal);
+        let portal = Portal { prepared: judged.prepared, rules: judged.rules };
+        self.names.set_portal(&judged.portal, portal);
+        Ok(())
+    }
+
+    /// What a statement's name means when a message sent now reaches the server; waits where that depends on answers owed.
+    pub(super) fn meaning(&self, name: &[u8]) -> Result<Option<Prepared>, Stop> {
+        let name = significant(name);
+        let coming: Vec<_> = self.flight.coming().filter(|coming| coming.name == name).collect();
+        if let Some(last) = coming.last()
+            && last.settled
+        {
+            return Ok(Some(Arc::clone(last.prepared)));
+        }
+        let Some(confirmed) = self.names.confirmed(name) else {
+            return Err(Stop::End(EndReason::ProtocolViolation {
+                detail: "a statement name has too many meanings".to_owned(),
+            }));
+        };
+        let mut candidates = confirmed.iter().chain(coming.iter().map(|coming| coming.prepared));
+        let first = candidates.next().map(Arc::clone);
+        let several = candidates.any(|other| {
+            first
+                .as_ref()
+                .is_some_and(|first| first.shape_id() != other.shape_id() || first.text() != other.text())
+        });
+        match (several, self.flight.owed()) {
+            (false, _) => Ok(first),
+            (true, 1..) => Err(Stop::Blocked(Blocked::Answers)),
+            // Nothing will settle it: what cannot be told is not run, and not recorded as something it may not be.
+            (true, 0) => Ok(None),
+        }
+    }
+
+    pub(super) fn execute(&mut self, bytes: &[u8], portal: &[u8], out: &mut Outputs) -> Result<(), Stop> {
+        let name = significant(portal);
+        let fresh =
+            self.names.portal(name).is_some_and(|portal| Arc::ptr_eq(&portal.rules, self.judge.rules()));
+        if !fresh && let Err(refused) = self.judge_again(name) {
+            return self.refuse(Unit::Extended, *refused, out);
+        }
+        self.flight.gather();
+        self.executed(name);
+        out.up.push_slice(bytes);
+        Ok(())
+    }
+
+    /// Judges what an Execute runs: a cursor, or a portal that was bound before the policy changed.
+    pub(super) fn judge_again(&mut self, name: &[u8]) -> Result<(), Box<refuse::Refused>> {
+        let runnable = self.names.runnable(name).unwrap_or_default();
+        if runnable.is_empty() && !self.judge.rules().is_pass_through() {
+            return Err(Box::new(refuse::Refused::portal_unknown(&String::from_utf8_lossy(name))));
+        }
+        for prepared in &runnable {
+            self.judge.statements(prepared, &self.session, &self.names, &self.flight)?;
+        }
+        let rules = Arc::clone(self.judge.rules());
+        if let Some(portal) = self.names.portal_mut(name) {
+            portal.rules = rules;
+        }
+        Ok(())
+    }
+
+    /// An Execute is sent: only now does the statement that was bound do anything.
+    pub(super) fn executed(&mut self, name: &[u8]) {
+        self.judge.runs(Some(name));
+        let runnable = self.names.runnable(name).unwrap_or_default();
+        if runnable.is_empty() || runnable.iter().any(may_copy) {
+            self.flight.may_copy();
+        }
+        let certain = !self.names.is_rebound(name);
+        let effects = self.names.portal(name).map(|portal| effects_of(&portal.prepared)).unwrap_or_default();
+        for effect in effects {
+            match effect {
+                Effect::SqlPrepare { name, prepared } if !certain => self.names.add(&name, prepared),
+                _ if !certain => {}
+                effect => self.flight.add_effect(effect),
+            }
+        }
+    }
+}
+
+/// What a statement does to the session's names once the server has run it.
+pub(super) fn effects_of(analysis: &Prepared) -> VecDeque<Effect<Prepared>> {
+    let key = |name: &str| significant(name.as_bytes()).to_vec();
+    let mut effects = VecDeque::new();
+    for statement in analysis.statements() {
+        match statement.effect() {
+            Some(SessionEffect::Prepare { name, inner }) => {
+                effects.push_back(Effect::SqlPrepare { name: key(name), prepared: Arc::clone(inner) });
+            }
+            Some(SessionEffect::Deallocate { name }) => {
+                effects.push_back(Effect::SqlDeallocate { name: name.as_deref().map(key) });
+            }
+            Some(SessionEffect::Declare { name, inner, hold }) => {
+                let (name, prepared) = (name.clone(), Arc::clone(inner));
+                effects.push_back(Effect::SqlDeclare { name, prepared, hold: *hold });
+            }
+            Some(SessionEffect::Close { name }) => {
+                effects.push_back(Effect::SqlClose { name: name.as_deref().map(key) });
+            }
+            Some(SessionEffect::DiscardAll) => {
+                effects.push_back(Effect::SqlDeallocate { name: None });
+                effects.push_back(Effect::SqlClose { name: None });
+            }
+            Some(
+                SessionEffect::Execute { .. }
+                | SessionEffect::Fetch { .. }
+                | SessionEffect::CreateTemporary { .. }
+                | SessionEffect::DiscardTemporary,
+            )
+            | None => {}
+        }
+    }
+    effects
+}
+
+pub(super) fn frontend_bind(body: &[u8]) -> Result<crate::codec::bind::Bind<'_>, Stop> {
+    Ok(crate::codec::bind::Bind::decode(body)?)
+}
