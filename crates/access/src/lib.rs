@@ -6,7 +6,7 @@
 //!
 //! **Does not** verify tokens (`identity`), judge operations (`policy::SessionRules`) or dial (`proxy`).
 //!
-//! **How to read it**: [`permit`], [`authorize`](Access::authorize) in `access.rs`, [`windows`], [`blocks`].
+//! **How to read it**: [`permit`], [`authorize`](Access::authorize) in `access.rs`, `request.rs`, [`windows`], [`blocks`].
 //!
 //! **References**: the design's "Just-in-time".
 
@@ -14,6 +14,7 @@ mod access;
 pub mod blocks;
 pub mod permit;
 mod refusal;
+mod request;
 mod secrets;
 pub mod windows;
 
