@@ -89,7 +89,7 @@ async fn the_search_path_that_postgresql_18_reports_is_the_one_names_are_judged_
 }
 
 #[tokio::test]
-async fn where_the_server_does_not_report_the_search_path_setting_it_makes_names_known_again() {
+async fn a_server_that_does_not_report_the_search_path_is_asked_outside_of_transactions() {
     let connections: &[(&str, &str)] = &[("shop", "['read:public.*', 'execute:public.go_to']")];
     let stage = Stage::start(Setup { connections, sql: TABLES, ..Setup::default() }).await;
     let client = client::connect(&stage.target("shop", &stage.token().await)).await.unwrap();
@@ -97,13 +97,19 @@ async fn where_the_server_does_not_report_the_search_path_setting_it_makes_names
     let refused = client.simple_query("SELECT id FROM readable").await.unwrap_err();
     let refused = refused.as_db_error().unwrap();
     assert_eq!(refused.code().code(), "42501");
-    assert!(
-        refused.message().contains("`SET search_path`, or write names with their schema"),
-        "{}",
-        refused.message()
-    );
+    assert!(refused.message().contains("`hidden.readable`"), "{}", refused.message());
     assert!(!stage.server.saw("SELECT id FROM readable"), "it never arrived");
     client.batch_execute("SELECT id FROM public.readable").await.unwrap();
-    client.batch_execute("SET search_path = public").await.unwrap();
+    client.batch_execute("SELECT public.go_to('public')").await.unwrap();
+    client.batch_execute("SELECT id FROM readable").await.unwrap();
+    // Inside a transaction what is shown may be taken back: names stay unknown, and the refusal says what helps.
+    client.batch_execute("BEGIN").await.unwrap();
+    client.batch_execute("SELECT go_to('hidden')").await.unwrap();
+    let refused = client.simple_query("SELECT id AS twice FROM readable").await.unwrap_err();
+    let refused = refused.as_db_error().unwrap();
+    let message = refused.message();
+    assert!(message.contains("`SET search_path`, or write names with their schema"), "{message}");
+    assert!(!stage.server.saw("AS twice"), "it never arrived");
+    client.batch_execute("ROLLBACK").await.unwrap();
     client.batch_execute("SELECT id FROM readable").await.unwrap();
 }
