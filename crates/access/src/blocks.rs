@@ -73,3 +73,49 @@ impl Blocks {
         self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    fn block(connection: Option<&str>, until: Timestamp) -> Block {
+        Block {
+            principal: PrincipalKey { provider: "entra".into(), tenant: None, object_id: "77aa".into() },
+            connection: connection.map(|name| name.parse().unwrap()),
+            until,
+            by: "admin".into(),
+            reason: String::new(),
+        }
+    }
+
+    #[test]
+    fn a_shorter_block_does_not_replace_a_longer_one() {
+        let (blocks, now) = (Blocks::default(), Timestamp::from_seconds(1_790_000_000));
+        let (hour, minute) = (now.plus(Duration::from_secs(3600)), now.plus(Duration::from_secs(60)));
+        assert_eq!(blocks.put(block(None, hour), now).until, hour);
+        assert_eq!(
+            blocks.put(block(None, minute), now).until,
+            hour,
+            "what is kept is what the store is given"
+        );
+        let logs = "logs".parse().unwrap();
+        assert!(blocks.find(&block(None, hour).principal, &logs, minute).is_some());
+        assert!(blocks.find(&block(None, hour).principal, &logs, hour).is_none(), "over at its end");
+    }
+
+    #[test]
+    fn blocks_of_one_connection_and_of_all_stand_side_by_side_and_are_forgotten_when_over() {
+        let (blocks, now) = (Blocks::default(), Timestamp::from_seconds(1_790_000_000));
+        let minute = now.plus(Duration::from_secs(60));
+        blocks.put(block(Some("logs"), minute), now);
+        let (principal, logs, shop) =
+            (block(None, now).principal, "logs".parse().unwrap(), "shop".parse().unwrap());
+        assert!(
+            blocks.find(&principal, &logs, now).is_some() && blocks.find(&principal, &shop, now).is_none()
+        );
+        blocks.put(block(None, minute.plus(Duration::from_secs(60))), minute);
+        assert_eq!(blocks.lift(&principal), 1, "the one that is over is gone");
+    }
+}

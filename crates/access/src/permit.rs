@@ -9,11 +9,14 @@ use crate::LiveGrant;
 
 /// One allow, for one session. Not `Clone`, no public constructor: the places that make one are the audit list.
 ///
-/// ```compile_fail
-/// let permit = portcullis_access::Permit { live: todo!(), facts: todo!(), rules: todo!(), decision: todo!() };
+/// ```compile_fail,E0451
+/// fn forged(known: portcullis_access::Permit) -> portcullis_access::Permit {
+///     let portcullis_access::Permit { facts, live, rules, decision } = known;
+///     portcullis_access::Permit { facts, live, rules, decision }
+/// }
 /// ```
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// fn twice(permit: portcullis_access::Permit) { let _copy = permit.clone(); }
 /// ```
 // INVARIANT(permit-carries-connection): dialing uses `connection()`, it never looks a name up again.

@@ -103,6 +103,8 @@ pub struct Setup<'a> {
     pub clock: Arc<dyn Clock>,
     pub storage: Arc<dyn portcullis_audit::storage::Storage>,
     pub sync: Sync,
+    /// Threads that parse.
+    pub parsers: usize,
 }
 
 impl Default for Setup<'_> {
@@ -117,6 +119,7 @@ impl Default for Setup<'_> {
             clock: Arc::new(SystemClock),
             storage: Arc::new(portcullis_audit::storage::Disk),
             sync: Sync::Fast,
+            parsers: 2,
         }
     }
 }
@@ -132,7 +135,7 @@ impl Lab {
     }
 
     pub async fn set_up(setup: Setup<'_>) -> Self {
-        let Setup { version, scope, grant, more, sql, limits, clock, storage, sync } = setup;
+        let Setup { version, scope, grant, more, sql, limits, clock, storage, sync, parsers } = setup;
         let setup_sql = format!("{SCHEMA}\n{sql}");
         let server = PgServer::start(PgOptions { version, setup_sql, ..PgOptions::default() }).await;
         let directory = Directory::load(&repository().join("examples/demo/directory.yaml")).unwrap();
@@ -173,7 +176,11 @@ grants:
         identity.configure(checked.providers()).unwrap();
         let store = Arc::new(Memory::default());
         let access = Arc::new(Access::new(checked, store, Arc::clone(&journal), clock.clone()).unwrap());
-        let texts = AnalyzerConfig { max_text_bytes: limits.statement, ..AnalyzerConfig::default() };
+        let texts = AnalyzerConfig {
+            max_text_bytes: limits.statement,
+            threads: parsers,
+            ..AnalyzerConfig::default()
+        };
         let gate = Arc::new(Gate {
             identity,
             access,

@@ -264,6 +264,24 @@ async fn after_code_nobody_sees_into_the_server_is_asked_for_its_search_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_changes_no_names_does_not_make_the_catalog_be_read_again() {
+    let lab = Lab::start("[read:*, admin:pg_temp.*]", "").await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    raw.send(1).await;
+    let mark = lab.server.log().len();
+    for text in ["DISCARD PLANS", "DISCARD ALL", "RESET ALL", "BEGIN; ROLLBACK"] {
+        let said = raw.query(text).send(1).await;
+        assert_eq!(said.last().map(String::as_str), Some("Z:I"), "{text}: {said:?}");
+        assert!(said.iter().all(|one| !one.starts_with('E')), "{text}: {said:?}");
+        assert_eq!(
+            raw.query("SELECT count(*) FROM orders").send(1).await,
+            ["T", "D:1000", "C:SELECT 1", "Z:I"]
+        );
+    }
+    assert!(!lab.server.log_since(mark).contains("portcullis catalog"), "{}", lab.server.log_since(mark));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn statements_sent_ahead_do_not_run_once_the_session_was_ended() {
     let lab = everything().await;
     let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;

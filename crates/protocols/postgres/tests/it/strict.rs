@@ -11,7 +11,10 @@ use portcullis_audit::{
     storage::{Disk, SegmentFile, Storage},
 };
 
-use crate::lab::{Lab, Setup};
+use crate::{
+    lab::{Lab, Setup},
+    wire::Raw,
+};
 
 /// A disk that can be told to take its time over a sync.
 #[derive(Clone, Default)]
@@ -66,6 +69,35 @@ impl Storage for Slow {
     fn probe(&self, folder: &Path) -> io::Result<()> {
         Disk.probe(folder)
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_text_behind_it_does_not_let_a_statement_past_the_disk() {
+    let disk = Slow::default();
+    let storage = Arc::new(disk.clone());
+    let scope = "['read:public.*', 'write:public.*']";
+    let lab = Lab::set_up(Setup { scope, storage, sync: Sync::Strict, ..Setup::default() }).await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    raw.send(1).await;
+    let superuser = lab.superuser().await;
+    // Known, so that it is decided at once and waits for the disk; the one behind it must be parsed first.
+    let held = "UPDATE orders SET note = 'held' WHERE id = 1";
+    assert_eq!(raw.query(held).send(1).await, ["C:UPDATE 1", "Z:I"]);
+    let (mark, decided) = (lab.server.log().len(), lab.decisions().len());
+    disk.hold(true);
+    raw.query(held).query(&format!("SELECT 1 /* {} */", "x".repeat(20_000)));
+    let looks_on = async {
+        while lab.decisions().len() == decided || disk.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        for _ in 0..50 {
+            superuser.batch_execute("SELECT 1").await.unwrap();
+        }
+        assert!(!lab.server.log_since(mark).contains("held"), "it was sent before the disk had its event");
+        disk.hold(false);
+    };
+    let (said, ()) = tokio::join!(raw.send(2), looks_on);
+    assert_eq!(said, ["C:UPDATE 1", "Z:I", "T", "D:1", "C:SELECT 1", "Z:I"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
