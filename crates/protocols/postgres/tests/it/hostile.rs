@@ -482,10 +482,10 @@ async fn a_token_in_parts_or_twice_opens_nothing() {
     assert_eq!(lab.server.log_since(mark), "");
 }
 
-#[tokio::test(flavor = "multi_thread")]
+#[tokio::test(flavor = "multi_thread", worker_threads = 1)]
 async fn texts_of_many_statements_cost_no_memory_that_lasts() {
-    // One parser: the first long text on each thread leaves it some 28 MiB that it never needs again, and which thread takes a text
-    // is chance.
+    // One worker and one parser: the first such text that a thread deals with leaves its allocator some 28 MiB to use again, and which
+    // thread that is, is chance.
     let lab = Lab::set_up(Setup { parsers: 1, ..Setup::default() }).await;
     let mut one = raw(&lab).await;
     let mut most = 0;
