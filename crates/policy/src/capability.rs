@@ -154,12 +154,12 @@ pub const fn support(protocol: Protocol, control: Control) -> Support {
             | Control::Resources
             | Control::Block
             | Control::Warn
+            | Control::MaskColumns
+            | Control::MaskDetect
             | Control::Databases
             | Control::PasswordCredential,
         ) => Support::Enforced,
-        (Protocol::Postgres, Control::Hold | Control::MaskColumns | Control::MaskDetect | Control::Via) => {
-            Support::NotYet
-        }
+        (Protocol::Postgres, Control::Hold | Control::Via) => Support::NotYet,
         (
             Protocol::Postgres,
             Control::Scope(Verb::Connect)

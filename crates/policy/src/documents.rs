@@ -24,6 +24,7 @@ mod width;
 use std::sync::Arc;
 
 pub(crate) use reader::print_duration;
+pub(crate) use references::hex_prefix;
 pub(crate) use tree::is_invisible;
 
 use crate::{
@@ -124,7 +125,7 @@ fn version(sources: &[Arc<Source>]) -> String {
         all.extend_from_slice(&(source.text.len() as u64).to_be_bytes());
         all.extend_from_slice(source.text.as_bytes());
     }
-    references::hex_prefix(&all, 8)
+    hex_prefix(&all, 8)
 }
 
 /// Reads any bytes as both kinds of document. Never panics, always ends: a fuzz entry point, its corpus replayed as a test.

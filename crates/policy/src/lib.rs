@@ -5,7 +5,7 @@
 //!
 //! **Does not** verify tokens (`identity`), open windows or make permits (`access`), or parse SQL (`sql`).
 //!
-//! **How to read it**: [`Policy`], then [`Grant`] and [`Guardrail`], then [`SessionRules::decide`].
+//! **How to read it**: [`Policy`], then [`Grant`], [`Guardrail`] and [`Mask`], then [`SessionRules::decide`].
 //!
 //! **References**: CEL, <https://cel.dev>; YAML 1.2.2.
 
@@ -19,6 +19,7 @@ mod facts;
 mod glob;
 mod grant;
 mod guardrail;
+mod mask;
 mod policy;
 pub mod process;
 mod provider;
@@ -39,6 +40,9 @@ pub use explain::{Explanation, Question, Window, explain};
 pub use facts::Facts;
 pub use grant::{Claimed, Grant, GroupSubject, InvalidScope, ScopeRule, Subject, When};
 pub use guardrail::{Guardrail, GuardrailAction};
+pub use mask::{
+    ColumnPattern, ColumnRules, Filter, FunctionPattern, InvalidName, Mask, Opaque, SessionMasks,
+};
 pub use policy::{Policy, Retention};
 pub use process::{
     JournalSettings, Limits, Listen, Listener, LogFormat, LogSettings, Plaintext, Process, Recordings, Store,

@@ -8,7 +8,9 @@ use std::{
 
 use portcullis_core::{ConnectionName, Principal};
 
-use crate::{Connection, Grant, Guardrail, ProviderConfig, SessionRules, TestCase};
+use crate::{
+    Connection, Grant, Guardrail, Mask, ProviderConfig, SessionMasks, SessionRules, TestCase, mask::Masks,
+};
 
 /// A checked policy. Made by [`crate::check`] only.
 #[derive(Debug)]
@@ -19,6 +21,7 @@ pub struct Policy {
     grants: Vec<Arc<Grant>>,
     by_connection: HashMap<ConnectionName, Vec<Arc<Grant>>>,
     guardrails: Vec<Arc<Guardrail>>,
+    masks: Masks,
     tests: Vec<TestCase>,
     retention: Retention,
 }
@@ -48,6 +51,7 @@ pub(crate) struct Parts {
     pub(crate) connections: BTreeMap<ConnectionName, Arc<Connection>>,
     pub(crate) grants: Vec<Arc<Grant>>,
     pub(crate) guardrails: Vec<Arc<Guardrail>>,
+    pub(crate) masks: Masks,
     pub(crate) tests: Vec<TestCase>,
     pub(crate) retention: Retention,
 }
@@ -65,6 +69,7 @@ impl Policy {
             grants: parts.grants,
             by_connection,
             guardrails: parts.guardrails,
+            masks: parts.masks,
             tests: parts.tests,
             retention: parts.retention,
         }
@@ -98,6 +103,16 @@ impl Policy {
     /// Every guardrail, as written.
     pub fn guardrails(&self) -> &[Arc<Guardrail>] {
         &self.guardrails
+    }
+
+    /// Every mask, as written.
+    pub fn masks(&self) -> &[Arc<Mask>] {
+        self.masks.all()
+    }
+
+    /// The masks that bind the principal on the connection, whatever it is granted; `None` where none does.
+    pub fn session_masks(&self, connection: &Connection, principal: &Principal) -> Option<Arc<SessionMasks>> {
+        self.masks.of_session(connection, principal)
     }
 
     /// The `tests:` of the documents.

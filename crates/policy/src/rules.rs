@@ -6,9 +6,10 @@ use portcullis_core::{
     Decision, Obligation, Operation, Principal, ResourceRef, RuleRef, Verb, Verdict, operation::Classified,
 };
 
-use crate::{Connection, Grant, Guardrail, GuardrailAction, Policy, ScopeRule};
+use crate::{Connection, Grant, Guardrail, GuardrailAction, Policy, ScopeRule, SessionMasks};
 
-/// The rules of one session: the scopes of its grants together, and the guardrails that bind its principal here.
+/// The rules of one session: the scopes of its grants together, and the guardrails and masks that bind its
+/// principal here.
 ///
 /// INVARIANT(deny-first): a guardrail that blocks is looked at before any scope, and an operation passes only when every
 /// (verb, resource) pair it names is in scope.
@@ -19,6 +20,7 @@ pub struct SessionRules {
     scopes: Vec<GrantScope>,
     all_scope: Vec<ScopeRule>,
     guardrails: Vec<BoundGuardrail>,
+    masks: Option<Arc<SessionMasks>>,
     record: bool,
     read_only: bool,
     pass_through: bool,
@@ -55,15 +57,19 @@ impl SessionRules {
         let covering = || policy.guardrails().iter().filter(|guardrail| guardrail.covers(connection));
         let guardrails: Vec<BoundGuardrail> =
             covering().filter(|guardrail| !guardrail.excepts(principal)).map(BoundGuardrail::new).collect();
+        let masks = policy.session_masks(connection, principal);
+        let seen_into =
+            covering().next().is_some() || masks.as_ref().is_some_and(|masks| masks.refuses_opaque());
         Self {
             policy_version: Arc::clone(policy.version()),
             connection: Arc::clone(connection),
             record: grants.iter().any(|grant| grant.recorded),
             read_only: !all_scope.is_empty() && all_scope.iter().all(|rule| rule.verb == Some(Verb::Read)),
-            pass_through: all_scope.iter().any(ScopeRule::is_everything) && covering().next().is_none(),
+            pass_through: all_scope.iter().any(ScopeRule::is_everything) && !seen_into,
             scopes,
             all_scope,
             guardrails,
+            masks,
         }
     }
 
@@ -82,7 +88,13 @@ impl SessionRules {
         &self.policy_version
     }
 
-    /// Whether the scope has `*:*` and no guardrail or mask is on the connection: then what cannot be classified passes.
+    /// The masks that bind the principal here; `None` where none does.
+    pub fn masks(&self) -> Option<&Arc<SessionMasks>> {
+        self.masks.as_ref()
+    }
+
+    /// Whether the scope has `*:*`, no guardrail is on the connection, and no mask with columns that binds the principal here
+    /// refuses code nobody sees into: then what cannot be classified passes. Masks by detector need no classification.
     pub fn is_pass_through(&self) -> bool {
         self.pass_through
     }

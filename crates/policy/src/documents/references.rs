@@ -66,6 +66,7 @@ pub(crate) fn resolve(draft: Draft, report: &mut Report) -> Resolved {
         connections: resolver.connections,
         grants: grants.iter().map(|(grant, _)| Arc::clone(grant)).collect(),
         guardrails: guardrails.iter().map(|(guardrail, _)| Arc::clone(guardrail)).collect(),
+        masks: crate::mask::Masks::default(),
         tests,
         retention: draft.retention.map(|retention| retention.value).unwrap_or_default(),
     };
