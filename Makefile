@@ -2,7 +2,8 @@
 #   make demo [ARGS=--once]    build, then watch an identity reach a real PostgreSQL through the gateway
 #   make check                 formatting, lints, dependencies, layers, documentation
 #   make test                  every test, after installing what they need
-#   make bench                 the gateway beside the direct connection and pgbouncer
+#   make bench [ARGS=--quick]  the gateway beside the direct connection and pgbouncer; without ARGS the page docs/PERFORMANCE.md
+#   make soak [MINUTES=10]     1,000 idle and 50 busy sessions, kill -9 in the middle: memory flat, nothing lost
 #   make bless                 accept new golden files after a look at them
 
 SHELL := /bin/bash
@@ -12,7 +13,7 @@ export PATH := $(CACHE)/bin:$(PATH)
 CARGO := cargo
 LOCKED := --locked
 
-.PHONY: help demo check test bench bless setup fmt lint deny layers docs regression
+.PHONY: help demo check test bench soak bless setup fmt lint deny layers docs benches regression
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -24,7 +25,7 @@ demo:
 	$(CARGO) build $(LOCKED) -p portcullis
 	@$(CARGO) run --quiet $(LOCKED) -p portcullis -- demo $(ARGS)
 
-check: fmt lint deny layers docs
+check: fmt lint deny layers benches docs
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -39,6 +40,10 @@ layers:
 	scripts/check-layers --self-test
 	scripts/check-layers
 
+benches:
+	benches/run --self-test
+	benches/soak --self-test
+
 docs: setup-build
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps --quiet
 
@@ -51,7 +56,12 @@ test:
 bench:
 	@scripts/setup bench
 	$(CARGO) build --release $(LOCKED) -p portcullis
-	benches/run $(ARGS)
+	benches/run $(or $(ARGS),--write docs/PERFORMANCE.md)
+
+soak:
+	@scripts/setup bench
+	$(CARGO) build --release $(LOCKED) -p portcullis
+	benches/soak --minutes $(or $(MINUTES),10) $(ARGS)
 
 bless:
 	INSTA_UPDATE=always BLESS=1 PORTCULLIS_BLESS=1 $(CARGO) nextest run $(LOCKED) --no-fail-fast $(or $(ARGS),--workspace)

@@ -1,44 +1,71 @@
-"""What is measured: a fresh PostgreSQL server, pgbouncer before it, the gateway before it. All end with the program."""
+"""What is measured against: a fresh PostgreSQL server, and pgbouncer before it. All end with the program."""
 import atexit
 import glob
-import json
 import os
 import pathlib
+import re
+import resource
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
-import urllib.parse
-import urllib.request
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 WORK = pathlib.Path(tempfile.mkdtemp(prefix="portcullis-bench-"))
-BIN = pathlib.Path(sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[4]))[-1])
 USER, PASSWORD, DATABASE = "bench", "bench-upstream-password", "bench"
 RUN_AS = ["setpriv", "--reuid", "postgres", "--regid", "postgres", "--init-groups"] if os.getuid() == 0 else ["setpriv"]
+TICKS = os.sysconf("SC_CLK_TCK")
 children = []
 
 
 @atexit.register
 def clean_up():
     for child in reversed(children):
-        if child.poll() is None:
-            child.send_signal(signal.SIGINT if "postgres" in child.args[-1] else signal.SIGTERM)
-            try:
-                child.wait(10)
-            except subprocess.TimeoutExpired:
-                child.kill()
+        end(child)
     shutil.rmtree(WORK, ignore_errors=True)
 
 
+def end(child):
+    """In order, and within ten seconds."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGINT if str(child.args[-2]) == "-D" else signal.SIGTERM)  # PostgreSQL's fast shutdown
+        try:
+            child.wait(10)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    if child in children:
+        children.remove(child)
+
+
+def end_with_a_signal():
+    """What `kill` and the terminal send ends us the ordinary way, so that everything started is stopped."""
+    for name in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(name, lambda number, _frame: sys.exit(128 + number))
+
+
 def start(command, log, **options):
-    """A child that ends with us, even when we are killed."""
-    with open(log, "wb") as out:
-        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, **options)
+    """A child that ends with us, even when we are killed; the terminal's Ctrl-C is for us alone."""
+    with open(log, "ab") as out:
+        child = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True, **options)
     children.append(child)
     return child
+
+
+def tool(name):
+    """One of the newest installed server's programs."""
+    homes = sorted(glob.glob("/usr/lib/postgresql/*/bin"), key=lambda path: int(path.split("/")[4]))
+    if not homes:
+        raise SystemExit("no PostgreSQL server is installed: scripts/setup bench")
+    return str(pathlib.Path(homes[-1]) / name)
+
+
+def version(command):
+    said = subprocess.run([command, "--version"], capture_output=True, text=True, check=True).stdout
+    return re.search(r"\d+(\.\d+)+", said).group(0)
 
 
 def free_port():
@@ -64,24 +91,63 @@ def answers(port):
     return ready
 
 
+def descriptors(sessions):
+    """A proxy holds two for each session. Returns how many sessions there may be."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = 1 << 20 if hard == resource.RLIM_INFINITY else hard
+    wanted = min(2 * sessions + 500, most)
+    soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+    return min(sessions, (most - 500) // 2)
+
+
 def give_to_server(path):
     if os.getuid() == 0:
         shutil.chown(path, "postgres", "postgres")
 
 
-class Target:
-    """Where pgbench connects, and the process whose CPU is counted (None: the server itself, not counted)."""
+def tree(pid):
+    """The process and all that come from it."""
+    found = [pid]
+    for children_of in pathlib.Path(f"/proc/{pid}/task").glob("*/children"):
+        for child in children_of.read_text().split():
+            found += tree(int(child))
+    return found
 
-    def __init__(self, name, port, user, password, pid=None):
-        self.name, self.port, self.pid = name, port, pid
+
+class Target:
+    """Where a client connects, and the process before the server (None: there is none)."""
+
+    def __init__(self, name, port, user, password, child=None):
+        self.name, self.port, self.user, self.password, self.child = name, port, user, password, child
         self.env = {**os.environ, "PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": user, "PGPASSWORD": password,
                     "PGDATABASE": DATABASE, "PGSSLMODE": "require"}
 
+    def pids(self):
+        return tree(self.child.pid) if self.child else []
+
     def cpu_seconds(self):
-        if self.pid is None:
-            return 0.0
-        fields = pathlib.Path(f"/proc/{self.pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        total = 0
+        for pid in self.pids():
+            fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+            total += int(fields[11]) + int(fields[12])
+        return total / TICKS
+
+    def rss_kib(self):
+        return sum(int(re.search(r"VmRSS:\s+(\d+)", pathlib.Path(f"/proc/{pid}/status").read_text()).group(1)) for pid in self.pids())
+
+    def settle(self, most=20.0):
+        """Waits until the process rests, so that what it does behind the last answer is counted for whoever caused it."""
+        deadline, quiet, before = time.monotonic() + most, 0, self.cpu_seconds()
+        while self.child and quiet < 3 and time.monotonic() < deadline:
+            time.sleep(0.1)
+            now = self.cpu_seconds()
+            quiet, before = (quiet + 1 if now - before < 1.5 / TICKS else 0), now
+
+    def connect(self):
+        from wire import Client
+        return Client(self.port, self.user, self.password, DATABASE)
 
 
 def certificate():
@@ -94,8 +160,8 @@ def certificate():
     return crt, key
 
 
-def direct(scale):
-    """The server, filled by pgbench."""
+def server(sessions):
+    """PostgreSQL, with an empty database and room for so many sessions."""
     WORK.chmod(0o711)
     home, port = WORK / "server", free_port()
     home.mkdir()
@@ -103,32 +169,50 @@ def direct(scale):
     password = WORK / "password"
     password.write_text(PASSWORD)
     password.chmod(0o644)
-    subprocess.run(RUN_AS + ["--", str(BIN / "initdb"), "-D", str(home / "data"), "-U", USER, "-A", "scram-sha-256", "--pwfile", str(password),
+    subprocess.run(RUN_AS + ["--", tool("initdb"), "-D", str(home / "data"), "-U", USER, "-A", "scram-sha-256", "--pwfile", str(password),
                              "--no-sync", "-E", "UTF8", "--locale=C.UTF-8"], check=True, capture_output=True, cwd=home)
     crt, key = certificate()
     settings = {"listen_addresses": "127.0.0.1", "port": port, "unix_socket_directories": home, "fsync": "off", "shared_buffers": "512MB",
-                "max_connections": 300, "ssl": "on", "ssl_cert_file": crt, "ssl_key_file": key, "autovacuum": "off"}
+                "max_connections": sessions + 200, "ssl": "on", "ssl_cert_file": crt, "ssl_key_file": key, "autovacuum": "off",
+                "max_wal_size": "4GB"}
     with open(home / "data/postgresql.conf", "a") as conf:
         conf.writelines(f"{name} = '{value}'\n" for name, value in settings.items())
     log = WORK / "server.log"
-    child = start(RUN_AS + ["--pdeathsig", "QUIT", "--", str(BIN / "postgres"), "-D", str(home / "data")], log, cwd=home)
+    child = start(RUN_AS + ["--pdeathsig", "QUIT", "--", tool("postgres"), "-D", str(home / "data")], log, cwd=home)
     status = home / "data/postmaster.pid"
     wait_for("PostgreSQL", lambda: status.exists() and "ready" in status.read_text().split(), child, log)
     target = Target("direct", port, USER, PASSWORD)
     subprocess.run(["createdb", DATABASE], env={**target.env, "PGDATABASE": "postgres"}, check=True)
-    subprocess.run([str(BIN / "pgbench"), "-i", "-q", "-s", str(scale)], env=target.env, check=True, capture_output=True)
     return target
 
 
-def pgbouncer(server):
-    home, port, log = WORK / "pgbouncer", free_port(), WORK / "pgbouncer.log"
+def sql(target, statements):
+    command = ["psql", "-XqAt", "-v", "ON_ERROR_STOP=1", "-c", statements]
+    return subprocess.run(command, env=target.env, check=True, capture_output=True, text=True).stdout.strip()
+
+
+def fill(target, scale, rows):
+    """pgbench's tables, and `wide`: ten columns of mixed types. One `card` in ten is a valid number, one `note` in a hundred has an address."""
+    subprocess.run([tool("pgbench"), "-i", "-q", "-s", str(scale)], env=target.env, check=True, capture_output=True)
+    sql(target, f"""
+        CREATE TABLE wide AS SELECT i::bigint AS id, (i * 7919 % 100000)::integer AS account, (i % 1000000 / 100.0)::numeric(12, 2) AS amount,
+            sqrt(i)::double precision AS ratio, i % 3 = 0 AS active, timestamptz '2026-01-01 00:00Z' + i * interval '1 second' AS created,
+            md5(i::text)::uuid AS token, 'customer number ' || i AS name, '4' || lpad((i * 982451653 % 1000000000000000)::text, 15, '0') AS card,
+            CASE WHEN i % 100 = 0 THEN 'write to user' || i || '@example.com, it said' ELSE 'paid at the counter, no receipt asked for' END AS note
+        FROM generate_series(1, {rows}::bigint) AS i""")
+    sql(target, "VACUUM (FREEZE, ANALYZE) wide")
+    return sql(target, "SELECT pg_size_pretty(pg_table_size('wide'))")
+
+
+def pgbouncer(upstream, name="pgbouncer", sessions=200):
+    home, port, log = WORK / name, free_port(), WORK / f"{name}.log"
     home.mkdir()
     shutil.copy(WORK / "server.crt", home)
     shutil.copy(WORK / "server.key", home)
     (home / "users").write_text(f'"{USER}" "{PASSWORD}"\n')
     (home / "pgbouncer.ini").write_text(f"""
 [databases]
-{DATABASE} = host=127.0.0.1 port={server.port} dbname={DATABASE} user={USER} password={PASSWORD}
+{DATABASE} = host=127.0.0.1 port={upstream.port} dbname={DATABASE} user={USER} password={PASSWORD}
 [pgbouncer]
 listen_addr = 127.0.0.1
 listen_port = {port}
@@ -136,8 +220,8 @@ unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = {home}/users
 pool_mode = session
-default_pool_size = 200
-max_client_conn = 400
+default_pool_size = {sessions}
+max_client_conn = {sessions + 100}
 client_tls_sslmode = require
 client_tls_cert_file = {home}/server.crt
 client_tls_key_file = {home}/server.key
@@ -150,68 +234,4 @@ log_disconnections = 0
         give_to_server(path)
     child = start(RUN_AS + ["--pdeathsig", "TERM", "--", "pgbouncer", "-q", str(home / "pgbouncer.ini")], log, cwd=home)
     wait_for("pgbouncer", answers(port), child, log)
-    return Target("pgbouncer", port, USER, PASSWORD, child.pid)
-
-
-TENANT, CLIENT, GROUP = "4c5a0d3e-0000-4000-8000-00000000be9c", "9f2c0000-0000-4000-8000-00000000be9c", "3fa80000-0000-4000-8000-00000000be9c"
-API = "6b1f0f0e-0000-4000-8000-00000000be9c"
-
-
-def gateway(server, program):
-    """The gateway with its own `dev-idp`, a pass-through grant, journal on; the password is a real token."""
-    home, idp_port = WORK / "gateway", free_port()
-    home.mkdir()
-    (home / "directory.yaml").write_text(f"""
-tenant: {TENANT}
-token_lifetime: 4h
-apis: [{{ display_name: Portcullis, client_id: {API}, identifier_uris: [api://portcullis], requested_access_token_version: 2 }}]
-applications: [{{ display_name: bench-agent, client_id: {CLIENT}, object_id: {CLIENT}, secret: bench-agent-secret }}]
-groups: [{{ display_name: bench-agents, object_id: {GROUP}, members: [bench-agent] }}]
-""")
-    (home / "gateway.yaml").write_text(f"""
-listen: {{ web: "127.0.0.1:0", postgres: "127.0.0.1:0" }}
-data: {home}/data
-policy: [policy.yaml]
-""")
-    (home / "policy.yaml").write_text(f"""
-identity:
-  - name: bench
-    kind: entra
-    tenant: {TENANT}
-    authority: http://127.0.0.1:{idp_port}
-    audience: ["{API}"]
-    groups: {{ bench-agents: "{GROUP}" }}
-connections:
-  bench:
-    protocol: postgres
-    address: 127.0.0.1:{server.port}
-    tls: {{ mode: require }}
-    database: {DATABASE}
-    credential: {{ username: {USER}, password: env:BENCH_UPSTREAM_PASSWORD }}
-grants:
-  - connection: bench
-    to: group:bench-agents
-    when: always
-    scope: "*:*"
-    recorded: yes
-""")
-    tied = ["setpriv", "--pdeathsig", "TERM", "--", str(program)]
-    log = WORK / "dev-idp.log"
-    child = start(tied + ["dev-idp", "--listen", f"127.0.0.1:{idp_port}", "--directory", str(home / "directory.yaml")], log)
-    wait_for("dev-idp", answers(idp_port), child, log)
-    log = WORK / "gateway.log"
-    child = start(tied + ["gateway", "--config", str(home / "gateway.yaml")], log, env={**os.environ, "BENCH_UPSTREAM_PASSWORD": PASSWORD})
-    listeners = home / "data/listeners.json"
-
-    def bound():
-        try:
-            return json.loads(listeners.read_text())
-        except (FileNotFoundError, json.JSONDecodeError):
-            return None
-    address = wait_for("the gateway", bound, child, log)["postgres"]
-    port = int(str(address).rsplit(":", 1)[1])
-    form = {"grant_type": "client_credentials", "client_id": CLIENT, "client_secret": "bench-agent-secret", "scope": "api://portcullis/.default"}
-    url = f"http://127.0.0.1:{idp_port}/{TENANT}/oauth2/v2.0/token"
-    with urllib.request.urlopen(url, urllib.parse.urlencode(form).encode()) as answer:
-        token = json.load(answer)["access_token"]
-    return Target("gateway", port, "bench", token, child.pid)
+    return Target("pgbouncer", port, USER, PASSWORD, child)
