@@ -20,10 +20,12 @@ use std::{
 use arc_swap::ArcSwapOption;
 use portcullis_access::Permit;
 use portcullis_core::{ConnectionName, Timestamp};
+use portcullis_mask::HashKey;
+use portcullis_policy::SessionRules;
 use portcullis_proxy::gate::Gate;
-use portcullis_sql::CatalogSnapshot;
+use portcullis_sql::{CatalogSnapshot, MaskMap};
 
-use crate::{connect, upstream::Logins};
+use crate::{connect, masking::Masks, upstream::Logins};
 
 pub(crate) mod load;
 
@@ -38,6 +40,9 @@ const LOAD_LIMIT: Duration = Duration::from_secs(20);
 
 /// One database: the connection and the name, where that is not the server's default.
 type Database = (ConnectionName, Option<String>);
+
+/// The most sets of masks remembered for one database.
+const MAX_MASKS: usize = 64;
 
 /// How a catalog's own session begins: nothing that could change what it sees is left to defaults.
 const PARAMETERS: [(&str, &str); 5] = [
@@ -72,6 +77,8 @@ pub struct DatabaseCatalog {
     invalidations: AtomicU64,
     loaded_generation: AtomicU64,
     loaded_at: AtomicI64,
+    /// What is masked in it, by what binds a principal: see [`SessionMasks::key`].
+    masks: Mutex<HashMap<Arc<str>, Arc<Masks>>>,
     loading: tokio::sync::Mutex<()>,
 }
 
@@ -96,6 +103,7 @@ impl DatabaseCatalog {
             invalidations: AtomicU64::new(1),
             loaded_generation: AtomicU64::new(0),
             loaded_at: AtomicI64::new(0),
+            masks: Mutex::default(),
             loading: tokio::sync::Mutex::new(()),
         }
     }
@@ -130,6 +138,46 @@ impl DatabaseCatalog {
 
     fn age(&self, now: Timestamp) -> Duration {
         now.since(Timestamp::from_micros(self.loaded_at.load(SeqCst)))
+    }
+
+    /// The masks of a session in this database; the outer `None` where they must be worked out first.
+    #[expect(clippy::option_option, reason = "not known and none are different answers")]
+    pub(crate) fn masks(&self, rules: &SessionRules, catalog: &Arc<CatalogSnapshot>) -> Option<Option<Arc<Masks>>> {
+        let Some(masks) = rules.masks() else { return Some(None) };
+        let known = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = known.get(masks.key()).filter(|known| Arc::ptr_eq(&known.catalog, catalog));
+        found.map(|masks| Some(Arc::clone(masks)))
+    }
+
+    /// Works out what is masked in the database for a session. Views are parsed: not for the reactor.
+    ///
+    /// # Errors
+    /// The work was lost.
+    pub(crate) async fn work_out_masks(
+        self: &Arc<Self>,
+        gate: &Gate,
+        connection: &ConnectionName,
+        rules: &SessionRules,
+        catalog: &Arc<CatalogSnapshot>,
+    ) -> Result<Option<Arc<Masks>>, LoadError> {
+        if let Some(known) = self.masks(rules, catalog) {
+            return Ok(known);
+        }
+        let Some(masks) = rules.masks().map(Arc::clone) else { return Ok(None) };
+        let key = HashKey::new(gate.fingerprints.derive(&format!("mask hash of {connection}")));
+        let catalog = Arc::clone(catalog);
+        let work = tokio::task::spawn_blocking(move || {
+            let map = MaskMap::build(&catalog, &Masks::column_rules(&masks));
+            Arc::new(Masks::new(masks, Arc::new(map), catalog, key))
+        });
+        let masks = work.await.map_err(|error| LoadError(error.to_string()))?;
+        let mut known = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, others| Arc::ptr_eq(&others.catalog, &masks.catalog));
+        if known.len() >= MAX_MASKS {
+            known.clear();
+        }
+        known.insert(Arc::clone(masks.rules.key()), Arc::clone(&masks));
+        Ok(Some(masks))
     }
 
     /// Reads it, unless that has become unnecessary while waiting for another reader. The reading goes on when the asker is gone: a

@@ -5,7 +5,7 @@
 //! statement leaves client and server in the same transaction state (see `refuse`).
 //!
 //! **How to read it**: [`Inspector::frontend`] (client to server), `extended` (Bind and Execute), `stream` (long messages),
-//! `backend` (server to client), `judge` (text to decision), `refuse` (what happens instead), `probe` (asking the server for its search path).
+//! `backend` (server to client), `results` (rows: masked, recorded), `judge` (text to decision), `refuse` (what happens instead), `probe` (asking the server for its search path).
 //!
 //! **References**: PostgreSQL documentation, 55.2 "Message Flow".
 
@@ -13,6 +13,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use portcullis_core::EndReason;
 use portcullis_proxy::{buffer::ReadBuffer, fingerprint::FingerprintKey, gate::GateSession};
+use portcullis_record::Parameters;
 use portcullis_sql::SessionEffect;
 
 use crate::{
@@ -23,6 +24,7 @@ use crate::{
         limits::significant,
     },
     session::{
+        expected::{Expect, Plan},
         flight::{CopyGate, Effect, Flight, OwnPoint},
         names::{MAX_TEXT, Names, Prepared, weight},
         outputs::Outputs,
@@ -34,10 +36,11 @@ mod extended;
 mod judge;
 mod probe;
 mod refuse;
+mod results;
 mod stream;
 
 use extended::effects_of;
-pub(crate) use judge::Judge;
+pub(crate) use judge::{Judge, masks_columns};
 use refuse::{Refusals, Unit};
 use stream::Streaming;
 
@@ -53,6 +56,7 @@ pub(crate) struct Inspector {
     pub(crate) flight: Flight<Prepared>,
     names: Names,
     refusals: Refusals,
+    results: results::Results,
     probe: probe::Probe,
     fingerprints: FingerprintKey,
     limits: InspectLimits,
@@ -130,6 +134,11 @@ impl From<portcullis_proxy::gate::NotRecorded> for Stop {
     }
 }
 
+/// The recording failed: nothing goes unrecorded.
+fn not_recording(error: portcullis_record::NotRecording) -> EndReason {
+    EndReason::NotRecorded { detail: error.to_string() }
+}
+
 pub(crate) fn violation(detail: impl Into<String>) -> EndReason {
     EndReason::ProtocolViolation { detail: detail.into() }
 }
@@ -149,6 +158,7 @@ impl Inspector {
             flight: Flight::new(state),
             names: Names::default(),
             refusals: Refusals::new(nonce),
+            results: results::Results::default(),
             probe: probe::Probe::default(),
             fingerprints,
             limits,
@@ -219,6 +229,9 @@ impl Inspector {
         loop {
             if out.up.is_full() || out.down.is_full() {
                 return Ok(Blocked::Backpressure);
+            }
+            if self.results.expected.is_full() {
+                return Ok(Blocked::Answers);
             }
             if !buffer.is_empty() && self.probe(out) {
                 return Ok(Blocked::Answers);
@@ -291,7 +304,7 @@ impl Inspector {
             Message::Execute(execute) => return self.execute(bytes, execute.portal, out),
             Message::FunctionCall(call) => return self.function_call(bytes, call, out),
             Message::Close(named) => self.close(named),
-            Message::Describe(_) => self.flight.gather(),
+            Message::Describe(named) => self.describe(named),
             Message::Sync => return self.sync(bytes, out),
             Message::CopyDone | Message::CopyFail(_) => self.flight.copy_end(),
             Message::Flush | Message::CopyData(_) => {}
@@ -314,9 +327,10 @@ impl Inspector {
         };
         match judged {
             Ok((analysis, verdicts)) => {
-                self.begin(&analysis, out, verdicts, None)?;
+                let plans = self.begin(&analysis, out, verdicts, Bound::NOTHING)?;
                 self.judge.runs(None);
                 self.flight.own_point(effects_of(&analysis));
+                self.results.expected.push(Expect::Query { plans, at: 0 });
                 if may_copy(&analysis) {
                     self.flight.may_copy();
                 }
@@ -348,6 +362,7 @@ impl Inspector {
                 let name = significant(parse.name).to_vec();
                 let weight = weight(&prepared) + name.len();
                 self.flight.gather_effect(Effect::Parse { name, prepared, weight });
+                self.results.expected.push(Expect::Completion);
                 out.up.push_slice(bytes);
                 Ok(())
             }
@@ -375,6 +390,7 @@ impl Inspector {
                 self.judge.runs(None);
                 self.session.note(&mut judged, None, binds)?;
                 self.flight.own_point(VecDeque::new());
+                self.results.expected.push(Expect::Call);
                 out.up.push_slice(bytes);
                 Ok(())
             }
@@ -382,7 +398,21 @@ impl Inspector {
         }
     }
 
+    fn describe(&mut self, named: Named<'_>) {
+        self.flight.gather();
+        let portal = match named.target {
+            Target::Portal => self.names.portal_mut(significant(named.name)),
+            Target::Statement => None,
+        };
+        let plan = portal.and_then(|portal| {
+            portal.described = true;
+            portal.plan.clone()
+        });
+        self.results.expected.push(Expect::Describe { plan, ours: false });
+    }
+
     fn close(&mut self, named: Named<'_>) {
+        self.results.expected.push(Expect::Completion);
         let name = significant(named.name);
         match named.target {
             Target::Statement => self.flight.gather_effect(Effect::CloseStatement { name: name.to_vec() }),
@@ -401,6 +431,7 @@ impl Inspector {
             }
             Skipping::No | Skipping::WithServer => {
                 self.flight.sync();
+                self.results.expected.push(Expect::Sync);
                 out.up.push_slice(bytes);
             }
         }
@@ -451,15 +482,17 @@ impl Inspector {
         }
     }
 
-    /// Everything was allowed: notes it, tells the client of warnings, and takes into account what it may do from now on.
+    /// Everything was allowed: notes it, tells the client of warnings, and takes into account what it may do from now on. What
+    /// becomes of the results, one plan for each statement; none where nothing has to.
     fn begin(
         &mut self,
         analysis: &Prepared,
         out: &mut Outputs,
         verdicts: judge::Verdicts,
-        binds: Option<String>,
-    ) -> Result<(), Stop> {
-        let settings = self.judge.note(analysis, verdicts, &mut self.session, binds, out)?;
+        bound: Bound<'_>,
+    ) -> Result<Vec<Arc<Plan>>, Stop> {
+        let (settings, plans) = self.judge.note(analysis, verdicts, &mut self.session, bound, out)?;
+        self.results.touches(&plans);
         self.encoding.changing |= settings == judge::Settings::Encoding;
         for statement in analysis.statements() {
             if judge::changes_structure(statement) {
@@ -477,8 +510,20 @@ impl Inspector {
             }
         }
         self.speak(out);
-        Ok(())
+        Ok(plans)
     }
+}
+
+/// The values a statement is run with.
+struct Bound<'a> {
+    /// Their keyed fingerprint.
+    print: Option<String>,
+    /// The values themselves, for the recording.
+    values: Parameters<'a>,
+}
+
+impl Bound<'_> {
+    const NOTHING: Self = Self { print: None, values: Parameters::None };
 }
 
 /// More completions than this in flight and the client has to wait: the server sends its output every 8 KiB.

@@ -20,6 +20,7 @@ pub mod error;
 pub mod fuzz;
 pub mod handshake;
 mod inspect;
+mod masking;
 mod serve;
 mod session;
 pub mod upstream;

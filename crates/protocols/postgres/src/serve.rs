@@ -22,7 +22,7 @@ use crate::{
     connect,
     error::Error,
     handshake::{Accepted, Asked, Credentials, Failed, Greeting, Method, Negotiation, Plaintext, Waiting},
-    inspect::{InspectLimits, Inspector, Judge},
+    inspect::{self, InspectLimits, Inspector, Judge},
     session::{self, Around},
     upstream::{self, Logins, Upstream, UpstreamKey},
 };
@@ -186,7 +186,7 @@ impl Postgres {
         let database = self.catalogs.of(&permit);
         let user =
             permit.connection().credential.as_ref().map_or("", |credential| credential.username.as_str());
-        let (catalog, paths) = if rules.is_pass_through() {
+        let (catalog, paths) = if rules.is_pass_through() && !inspect::masks_columns(&rules) {
             (database.last_known().unwrap_or_else(empty_catalog), SearchPaths::unknown(user))
         } else {
             let paths = first_settings(&mut upstream, user, rules.is_read_only()).await?;
@@ -196,7 +196,10 @@ impl Postgres {
             };
             (catalog, paths)
         };
-        let judge = Judge::new(Arc::clone(&self.analyzer), database, catalog, rules, paths, user);
+        let connection = &permit.connection().name;
+        let masks = database.work_out_masks(&self.gate, connection, &rules, &catalog).await;
+        let masks = masks.map_err(catalog_error)?;
+        let judge = Judge::new(Arc::clone(&self.analyzer), database, catalog, rules, masks, paths, user);
         let mut key = None;
         if let Some(cancel) = &upstream.cancel {
             let value = Cancellable { permit, key: cancel.clone() };

@@ -37,9 +37,11 @@ use crate::{
     connect,
     error::Error,
     inspect::{Blocked, Inspector, longest_message},
+    masking::NotMasked,
     upstream::{self, Logins, UpstreamKey},
 };
 
+pub(crate) mod expected;
 pub(crate) mod flight;
 pub(crate) mod names;
 pub(crate) mod outputs;
@@ -47,7 +49,7 @@ pub(crate) mod outputs;
 use names::Prepared;
 use outputs::Outputs;
 
-/// The most bytes of a server's message that are kept: an error as long as is waited for whole, and some.
+/// The most bytes of a server's message that are kept where nothing is masked: an error as long as is waited for whole, and some.
 const SERVER_BUFFER: usize = 256 * 1024;
 
 /// How long a client may take to read its goodbye.
@@ -80,7 +82,7 @@ pub(crate) async fn run(
     let statement = around.gate.limits.statement;
     let mut relay = Relay {
         from_client: ReadBuffer::new(longest_message(statement)),
-        from_server: ReadBuffer::new(SERVER_BUFFER),
+        from_server: ReadBuffer::new(SERVER_BUFFER.max(around.gate.limits.masked_row)),
         out: Outputs::new(),
         inspector: &mut inspector,
         down,
@@ -156,9 +158,21 @@ impl Relay<'_> {
     fn turn(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
         let mut moved = self.poll_job(cx)?;
         self.poll_background(cx);
+        if !self.poll_recorder(cx)? {
+            return Ok(moved);
+        }
         moved |= self.client_to_server(cx)?;
         moved |= self.server_to_client(cx)?;
         Ok(moved)
+    }
+
+    /// Whether the recorder takes more: else nothing is read until it does.
+    fn poll_recorder(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
+        match self.inspector.session.recorder().map(|recorder| recorder.poll_ready(cx)) {
+            None | Some(Poll::Ready(Ok(()))) => Ok(true),
+            Some(Poll::Pending) => Ok(false),
+            Some(Poll::Ready(Err(error))) => Err(EndReason::NotRecorded { detail: error.to_string() }),
+        }
     }
 
     fn client_to_server(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
@@ -246,8 +260,7 @@ impl Relay<'_> {
                         && self.from_server.len() == held
                         && !self.out.down.is_full()
                     {
-                        let detail = "a server message is longer than the gateway keeps".to_owned();
-                        return Err(EndReason::UpstreamQuit { detail });
+                        return Err(NotMasked::TooLong.into());
                     }
                     moved = true;
                 }
@@ -275,7 +288,7 @@ impl Relay<'_> {
 
     fn catalog_is_too_old(&self) -> bool {
         let judge = &self.inspector.judge;
-        !judge.rules().is_pass_through() && judge.database().is_too_old(self.around.gate.clock.now())
+        !judge.needs_no_catalog() && judge.database().is_too_old(self.around.gate.clock.now())
     }
 
     fn start_catalog(&mut self) -> bool {
@@ -285,9 +298,13 @@ impl Relay<'_> {
 
     fn read_catalog(&self) -> Boxed<Result<(), LoadError>> {
         let database = Arc::clone(self.inspector.judge.database());
-        let permit = Arc::clone(self.inspector.session.permit());
+        let (permit, rules) = (Arc::clone(self.inspector.session.permit()), self.inspector.session.rules());
         let (gate, logins) = (Arc::clone(&self.around.gate), Arc::clone(&self.around.logins));
-        Box::pin(async move { database.refresh(&gate, &logins, &permit).await.map(|_| ()) })
+        Box::pin(async move {
+            let catalog = database.refresh(&gate, &logins, &permit).await?;
+            let connection = &permit.connection().name;
+            database.work_out_masks(&gate, connection, &rules, &catalog).await.map(|_| ())
+        })
     }
 
     /// Reads an old catalog again while it is used. A failure shows when it is too old to be used.

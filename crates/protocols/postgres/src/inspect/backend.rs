@@ -1,10 +1,14 @@
-//! Server to client: passed on as it is, but for the answers to stand-ins; watched for what the judge must know.
+//! Server to client: passed on as it is, but for the answers to stand-ins and what masks hide; watched for what the judge must know.
 
 use bytes::BytesMut;
 use portcullis_core::EndReason;
 use portcullis_proxy::buffer::ReadBuffer;
 
-use super::{Effect, Inspector, violation};
+use super::{
+    Effect, Inspector,
+    results::{Described, Row},
+    violation,
+};
 use crate::{
     codec::{
         Direction, ErrorFields, Frames, Header, Next,
@@ -15,6 +19,16 @@ use crate::{
 
 /// An error up to this long is waited for whole: it may be the answer to a stand-in, which is short.
 const WHOLE_ERROR: usize = 64 * 1024;
+
+/// Why a run of messages ends.
+enum Stop {
+    /// At a message that has not all arrived, or at the end.
+    Input(Option<Header>),
+    /// At rows that are written anew.
+    Rows,
+    /// At a message of so many bytes, for which this is passed on.
+    Exchange(usize, BytesMut),
+}
 
 impl Inspector {
     /// Looks at what the server sent, as far as it goes, and passes it on.
@@ -52,49 +66,71 @@ impl Inspector {
         let broken =
             |error: crate::codec::Error| EndReason::UpstreamQuit { detail: format!("upstream: {error}") };
         let mut frames = Frames::new(Direction::Backend, buffer.bytes());
-        let mut exchanged = None;
-        let partial = loop {
+        let mut stop = Stop::Input(None);
+        let whole = loop {
             let before = frames.offset();
             match frames.next().map_err(broken)? {
-                Next::Short => break None,
-                Next::Partial(header) => break Some(header),
-                Next::Frame(frame) => match self.watch(frame.tag, frame.body)? {
-                    None => {}
-                    Some(instead) => {
-                        exchanged = Some((before, frame.bytes.len(), instead));
-                        break None;
+                Next::Short => break before,
+                Next::Partial(header) => {
+                    stop = Stop::Input(Some(header));
+                    break before;
+                }
+                Next::Frame(frame) if self.is_row(frame.tag) => {
+                    if self.row(frame.tag, frame.body)? == Row::Rewrite {
+                        stop = Stop::Rows;
+                        break before;
                     }
-                },
+                }
+                Next::Frame(frame) => {
+                    if let Some(instead) = self.watch(frame.tag, frame.body)? {
+                        stop = Stop::Exchange(frame.bytes.len(), instead);
+                        break before;
+                    }
+                }
             }
         };
-        if let Some((before, length, instead)) = exchanged {
-            if before > 0 {
-                buffer.forward(before, &mut out.down);
-            }
-            buffer.consume(length);
-            out.down.push_slice(&instead);
-            return Ok(true);
+        if whole > 0 {
+            buffer.forward(whole, &mut out.down);
         }
-        let whole = frames.offset();
-        let streams = partial.is_some_and(|header| {
-            header.streams(Direction::Backend)
-                && !(header.tag == tag::ERROR_RESPONSE && header.body <= WHOLE_ERROR)
-        });
-        match partial {
-            Some(header) if streams => {
+        match stop {
+            Stop::Rows => {
+                self.rewrite_rows(buffer, out)?;
+                Ok(true)
+            }
+            Stop::Exchange(length, instead) => {
+                buffer.consume(length);
+                out.down.push_slice(&instead);
+                Ok(true)
+            }
+            Stop::Input(Some(header)) if self.passes_in_pieces(header)? => {
                 let available = buffer.len();
-                self.down_left = (whole + header.message()).saturating_sub(available);
-                if header.tag == tag::ERROR_RESPONSE {
-                    self.flight.error();
-                }
+                self.down_left = header.message().saturating_sub(available);
                 buffer.forward(available, &mut out.down);
                 Ok(true)
             }
-            Some(Header { .. }) | None if whole > 0 => {
-                buffer.forward(whole, &mut out.down);
+            Stop::Input(_) => Ok(whole > 0),
+        }
+    }
+
+    fn is_row(&self, tag: u8) -> bool {
+        matches!(tag, tag::DATA_ROW | tag::COPY_DATA) && !self.is_probing()
+    }
+
+    /// Whether what has arrived of a message is passed on before the rest of it has.
+    fn passes_in_pieces(&mut self, header: Header) -> Result<bool, EndReason> {
+        if !header.streams(Direction::Backend) {
+            return Ok(false);
+        }
+        match header.tag {
+            tag::DATA_ROW | tag::COPY_DATA => self.long_row(header),
+            tag::ERROR_RESPONSE if header.body <= WHOLE_ERROR => Ok(false),
+            other if self.needs_whole(other)? => Ok(false),
+            tag::ERROR_RESPONSE => {
+                self.flight.error();
+                self.results.expected.failed();
                 Ok(true)
             }
-            _ => Ok(false),
+            _ => Ok(true),
         }
     }
 
@@ -123,14 +159,33 @@ impl Inspector {
                 let fields = ErrorFields::decode(body).map_err(|error| violation(error.to_string()))?;
                 self.flight.error();
                 self.told_fatal |= fields.is_fatal();
-                return Ok(self.refusals.exchange(&fields));
+                let seen = self.failed(&fields)?;
+                return Ok(self.refusals.exchange(&fields).or(seen));
             }
+            tag::NOTICE_RESPONSE => return self.notice(body),
+            tag::NOTIFICATION_RESPONSE => return Ok(self.notified(body)),
+            tag::FUNCTION_CALL_RESPONSE => return self.called(body),
+            tag::ROW_DESCRIPTION => {
+                if let Described::Swallowed = self.row_description(body)? {
+                    return Ok(Some(BytesMut::new()));
+                }
+            }
+            tag::NO_DATA => {
+                if let Described::Swallowed = self.no_data() {
+                    return Ok(Some(BytesMut::new()));
+                }
+            }
+            tag::COPY_OUT_RESPONSE => self.copy_out(body)?,
+            tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED => self.ran(tag, body)?,
+            tag::BIND_COMPLETE => self.results.expected.completed(),
             tag::PARSE_COMPLETE => {
+                self.results.expected.completed();
                 if let Some(Effect::Parse { name, prepared, .. }) = self.flight.complete(true) {
                     self.names.set(&name, prepared);
                 }
             }
             tag::CLOSE_COMPLETE => {
+                self.results.expected.completed();
                 if let Some(Effect::CloseStatement { name }) = self.flight.complete(false) {
                     self.names.forget(&name);
                 }
@@ -160,6 +215,7 @@ impl Inspector {
             |_| EndReason::UpstreamQuit { detail: "upstream sent an unknown transaction status".to_owned() };
         let state = TransactionStatus::decode(body).map_err(unknown)?;
         let landed = self.flight.ready(state);
+        self.results.ready();
         for effect in landed.effects {
             match effect {
                 Effect::SqlPrepare { name, prepared } if landed.errored => self.names.add(&name, prepared),
@@ -176,6 +232,7 @@ impl Inspector {
         self.judge.answered(landed.errored);
         if self.flight.is_empty() {
             self.refusals.landed();
+            self.results.landed(state == TransactionStatus::Idle);
             self.encoding.changing = false;
             if state == TransactionStatus::Idle {
                 self.names.end_transaction();

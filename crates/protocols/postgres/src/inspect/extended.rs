@@ -6,10 +6,16 @@ use portcullis_core::EndReason;
 use portcullis_policy::SessionRules;
 use portcullis_sql::SessionEffect;
 
-use super::{Blocked, Inspector, Stop, Unit, may_copy, refuse};
+use portcullis_record::{Parameter, Parameters};
+
+use super::{Blocked, Bound, Inspector, Stop, Unit, may_copy, refuse, results::recorded};
 use crate::{
-    codec::limits::significant,
+    codec::{
+        frontend::{self, Named, Target},
+        limits::significant,
+    },
     session::{
+        expected::{Expect, Plan},
         flight::Effect,
         names::{Portal, Prepared},
         outputs::Outputs,
@@ -33,8 +39,16 @@ impl Inspector {
         }
         match self.bind_judged(bind.statement, bind.portal)? {
             Ok(judged) => {
-                let binds = (!bind.values.is_empty()).then(|| print.finish());
-                self.bound(judged, binds, out)?;
+                let print = (!bind.values.is_empty()).then(|| print.finish());
+                let each = |each: &mut dyn FnMut(Parameter<'_>)| {
+                    for (at, value) in bind.values.iter().enumerate() {
+                        let length = value.map_or(0, |value| value.len() as u64);
+                        each(Parameter { type_oid: 0, format: recorded(bind.formats.of(at)), value, length });
+                    }
+                };
+                let values =
+                    if bind.values.is_empty() { Parameters::None } else { Parameters::Bound(&each) };
+                self.bound(judged, Bound { print, values }, out)?;
                 out.up.push_slice(bytes);
                 Ok(())
             }
@@ -71,7 +85,7 @@ impl Inspector {
     pub(super) fn bound(
         &mut self,
         judged: BindJudged,
-        binds: Option<String>,
+        bound: Bound<'_>,
         out: &mut Outputs,
     ) -> Result<(), Stop> {
         let verdicts = self.judge.statements(&judged.prepared, &self.session, &self.names, &self.flight);
@@ -80,10 +94,11 @@ impl Inspector {
                 detail: "the scope changed during a Bind".to_owned(),
             }));
         };
-        self.begin(&judged.prepared, out, verdicts, binds)?;
+        let plan = self.begin(&judged.prepared, out, verdicts, bound)?.into_iter().next();
         self.flight.gather();
+        self.results.expected.push(Expect::Completion);
         self.judge.bound(&judged.portal);
-        let portal = Portal { prepared: judged.prepared, rules: judged.rules };
+        let portal = Portal { prepared: judged.prepared, rules: judged.rules, plan, described: false };
         self.names.set_portal(&judged.portal, portal);
         Ok(())
     }
@@ -124,10 +139,48 @@ impl Inspector {
         if !fresh && let Err(refused) = self.judge_again(name) {
             return self.refuse(Unit::Extended, *refused, out);
         }
+        let plan = match self.plan_of(name) {
+            Ok(plan) => plan,
+            Err(refused) => return self.refuse(Unit::Extended, *refused, out),
+        };
+        if let Some(plan) = &plan {
+            self.results.touches(std::slice::from_ref(plan));
+        }
+        if plan.as_ref().is_some_and(|plan| plan.masks.is_some()) && !self.is_described(name) {
+            // The client did not ask what the columns are: the gateway must know.
+            out.up.push_with(|up| frontend::describe(up, Named { target: Target::Portal, name: portal }));
+            self.flight.gather();
+            self.results.expected.push(Expect::Describe { plan: plan.clone(), ours: true });
+        }
         self.flight.gather();
+        self.results.expected.push(Expect::Execute { plan });
         self.executed(name);
         out.up.push_slice(bytes);
         Ok(())
+    }
+
+    /// Whether a portal was described under the plan it has; from now on it is.
+    fn is_described(&mut self, name: &[u8]) -> bool {
+        match self.names.portal_mut(name) {
+            Some(portal) => std::mem::replace(&mut portal.described, true),
+            None => false,
+        }
+    }
+
+    /// What becomes of the rows an Execute gives. Where the portal is a cursor, or may be one of several, all that it can run must
+    /// be masked alike.
+    fn plan_of(&mut self, name: &[u8]) -> Result<Option<Arc<Plan>>, Box<refuse::Refused>> {
+        let certain = !self.names.is_rebound(name);
+        if let Some(portal) = self.names.portal(name)
+            && certain
+        {
+            return Ok(portal.plan.clone());
+        }
+        let known = self.names.portal(name).and_then(|portal| portal.plan.as_ref());
+        let number = known.map_or(0, |plan| plan.number);
+        let runnable = self.names.runnable(name).unwrap_or_default();
+        let look = self.judge.look_of_any(&runnable, &self.session, &self.names, &self.flight)?;
+        Ok(look.map(|look| Arc::new(look.plan(number, self.judge.masks()))))
     }
 
     /// Judges what an Execute runs: a cursor, or a portal that was bound before the policy changed.
@@ -140,8 +193,14 @@ impl Inspector {
             self.judge.statements(prepared, &self.session, &self.names, &self.flight)?;
         }
         let rules = Arc::clone(self.judge.rules());
-        if let Some(portal) = self.names.portal_mut(name) {
-            portal.rules = rules;
+        let portal = self.names.portal(name).map(|portal| (Arc::clone(&portal.prepared), portal.plan.clone()));
+        if let Some((prepared, plan)) = portal {
+            let number = plan.map_or(0, |plan| plan.number);
+            let look = self.judge.look_of_any(&[prepared], &self.session, &self.names, &self.flight)?;
+            let plan = look.map(|look| Arc::new(look.plan(number, self.judge.masks())));
+            if let Some(portal) = self.names.portal_mut(name) {
+                (portal.rules, portal.plan, portal.described) = (rules, plan, false);
+            }
         }
         Ok(())
     }

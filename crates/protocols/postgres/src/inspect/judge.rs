@@ -6,20 +6,23 @@
 use std::{collections::HashMap, sync::Arc};
 
 use portcullis_core::{
-    EndReason, Obligation, Operation, Resource, ResourceRef, StatementKind, Verb, operation::Classified,
+    EndReason, Obligation, Operation, Resource, ResourceRef, RuleRef, StatementKind, Verb,
+    operation::Classified,
 };
 use portcullis_policy::SessionRules;
 use portcullis_proxy::gate::{GateSession, Judged};
 use portcullis_sql::{
-    Analysis, AnalysisError, Analyzer, Catalog, CatalogSnapshot, SearchPath, SearchPaths, SessionEffect,
+    Analysis, AnalysisError, Analyzer, Catalog, CatalogSnapshot, CopyOut, MaskedOutput, Resolved, SearchPath, SearchPaths, SessionEffect,
     SessionState, SettingChange, SettingScope, SettingValue, Statement, resource_name,
 };
 
-use super::{Stop, refuse::Refused};
+use super::{Bound, Stop, refuse::Refused};
 use crate::{
     catalog::DatabaseCatalog,
     codec::{Report, Severity, limits::significant},
+    masking::Masks,
     session::{
+        expected::Plan,
         flight::Flight,
         names::{Names, Prepared},
         outputs::Outputs,
@@ -48,6 +51,10 @@ pub(crate) struct Judge {
     database: Arc<DatabaseCatalog>,
     catalog: Arc<CatalogSnapshot>,
     rules: Arc<SessionRules>,
+    /// The masks that are in force; none where none binds the principal here.
+    masks: Option<Arc<Masks>>,
+    /// Rules or catalog changed, and what is masked has not been looked up since.
+    masks_unknown: bool,
     paths: SearchPaths,
     cache: HashMap<u64, Cached>,
     cached_bytes: usize,
@@ -86,10 +93,37 @@ struct Cached {
     epoch: u64,
     bytes: usize,
     judged: Vec<Judged>,
+    /// What its results are, where masks are in force.
+    looks: Vec<Look>,
     /// Code nobody sees into runs: afterwards the search path may be any.
     opaque: bool,
     /// What it sets, statements it executes included.
     settings: Vec<SettingChange>,
+}
+
+/// What the results of one statement are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Look {
+    output: MaskedOutput,
+    copy: Option<CopyOut>,
+    touched: bool,
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self { output: MaskedOutput::Clear, copy: None, touched: false }
+    }
+}
+
+impl Look {
+    pub(super) fn plan(self, number: u64, masks: Option<&Arc<Masks>>) -> Plan {
+        Plan::new(number, masks.map(Arc::clone), self.output, self.copy, self.touched)
+    }
+}
+
+/// Whether columns are masked for the session, wherever they are.
+pub(crate) fn masks_columns(rules: &SessionRules) -> bool {
+    rules.masks().is_some_and(|masks| !masks.columns().is_empty())
 }
 
 /// Allowed judgements, to be found in the cache under this shape.
@@ -118,6 +152,7 @@ impl Judge {
         database: Arc<DatabaseCatalog>,
         catalog: Arc<CatalogSnapshot>,
         rules: Arc<SessionRules>,
+        masks: Option<Arc<Masks>>,
         paths: SearchPaths,
         user: &str,
     ) -> Self {
@@ -127,6 +162,8 @@ impl Judge {
             database,
             catalog,
             rules,
+            masks,
+            masks_unknown: false,
             paths,
             cache,
             epoch: 1,
@@ -153,21 +190,41 @@ impl Judge {
         &self.analyzer
     }
 
+    /// The masks in force.
+    pub(crate) fn masks(&self) -> Option<&Arc<Masks>> {
+        self.masks.as_ref()
+    }
+
+    /// Whether nothing that is known of the database decides anything.
+    pub(crate) fn needs_no_catalog(&self) -> bool {
+        self.rules.is_pass_through() && !masks_columns(&self.rules)
+    }
+
     /// Follows what changed outside the session. False where the catalog must be read first.
     pub(super) fn follow(&mut self, session: &GateSession) -> bool {
-        if !session.rules_are(&self.rules) {
+        let rules_moved = !session.rules_are(&self.rules);
+        if rules_moved {
             self.rules = session.rules();
             self.epoch += 1;
+            self.masks_unknown = true;
         }
-        match self.database.current() {
-            Some(catalog) if Arc::ptr_eq(&catalog, &self.catalog) => true,
+        let catalog_moved = match self.database.current() {
+            Some(catalog) if Arc::ptr_eq(&catalog, &self.catalog) => false,
             Some(catalog) => {
                 self.catalog = catalog;
                 self.epoch += 1;
                 true
             }
-            None => self.rules.is_pass_through(),
+            None if self.needs_no_catalog() => false,
+            None => return false,
+        };
+        self.masks_unknown |= catalog_moved;
+        if self.masks_unknown {
+            let Some(masks) = self.database.masks(&self.rules, &self.catalog) else { return false };
+            self.masks = masks;
+            self.masks_unknown = false;
         }
+        true
     }
 
     /// Counts changes of what judgements depend on.
@@ -177,7 +234,7 @@ impl Judge {
 
     /// Whether names without a schema cannot be resolved because the search path may be any.
     pub(super) fn misses_search_path(&self) -> bool {
-        self.paths.is_unknown() && !self.rules.is_pass_through()
+        self.paths.is_unknown() && !self.needs_no_catalog()
     }
 
     /// The server showed its search path and whose it is while nothing was in flight and no transaction was open: it is what is in force.
@@ -256,6 +313,7 @@ impl Judge {
             }
             judged.push(one);
         }
+        let looks = self.looks(analysis, &resolved, &view, session)?;
         let named: usize = resolved.iter().map(|resolved| resolved.operation.resources.len()).sum();
         let bytes = (judged.len() + named) * OVERHEAD + analysis.text().len();
         if self.cache.len() >= MAX_CACHED || self.cached_bytes + bytes > MAX_CACHED_BYTES {
@@ -266,7 +324,7 @@ impl Judge {
         let epoch = if analysis.asks_session() { 0 } else { self.epoch };
         let opaque = resolved.iter().any(|resolved| resolved.opaque);
         let settings = resolved.into_iter().flat_map(|resolved| resolved.settings).collect();
-        if let Some(before) = self.cache.insert(shape, Cached { epoch, bytes, judged, opaque, settings }) {
+        if let Some(before) = self.cache.insert(shape, Cached { epoch, bytes, judged, looks, opaque, settings }) {
             self.cached_bytes = self.cached_bytes.saturating_sub(before.bytes);
         }
         self.cached_bytes += bytes;
@@ -279,20 +337,27 @@ impl Judge {
         analysis: &Prepared,
         verdicts: Verdicts,
         session: &mut GateSession,
-        binds: Option<String>,
+        bound: Bound<'_>,
         out: &mut Outputs,
-    ) -> Result<Settings, Stop> {
+    ) -> Result<(Settings, Vec<Arc<Plan>>), Stop> {
         // It was put there by the judgement this comes from; without it there is nothing that may run.
         let Some(cached) = self.cache.get_mut(&verdicts.0) else {
             return Err(Stop::End(EndReason::Internal { detail: "a judgement is gone".to_owned() }));
         };
         let alone = analysis.statements().len() == 1;
+        let planned = self.masks.is_some() || session.is_recorded();
+        let mut plans = Vec::new();
+        let mut looks = cached.looks.iter();
         for (judged, statement) in cached.judged.iter_mut().zip(analysis.statements()) {
             if alone {
-                session.note(judged, Some(analysis.text()), binds.clone())?;
+                session.note_bound(judged, Some(analysis.text()), bound.print.clone(), bound.values)?;
             } else {
                 let text: Arc<str> = analysis.statement_text(statement).into();
                 session.note(judged, Some(&text), None)?;
+            }
+            if planned {
+                let look = looks.next().cloned().unwrap_or_default();
+                plans.push(Arc::new(look.plan(session.number(), self.masks.as_ref())));
             }
             for obligation in &judged.decision.obligations {
                 if let Obligation::Warn { rule, message } = obligation {
@@ -317,7 +382,7 @@ impl Judge {
         }
         if settings.is_empty() {
             self.alone = Alone::Other;
-            return Ok(if opaque { Settings::Encoding } else { Settings::Kept });
+            return Ok((if opaque { Settings::Encoding } else { Settings::Kept }, plans));
         }
         self.take_settings(&settings);
         if let Alone::Nothing = self.alone {
@@ -326,7 +391,66 @@ impl Judge {
             self.alone = Alone::Other;
         }
         let encoding = settings.iter().any(|change| change.concerns("client_encoding"));
-        Ok(if encoding || opaque { Settings::Encoding } else { Settings::Kept })
+        Ok((if encoding || opaque { Settings::Encoding } else { Settings::Kept }, plans))
+    }
+
+    /// What the results of a text's statements are, where masks are in force.
+    fn looks(
+        &self,
+        analysis: &Prepared,
+        resolved: &[Resolved],
+        view: &View<'_>,
+        session: &GateSession,
+    ) -> Result<Vec<Look>, Box<Refused>> {
+        let Some(masks) = &self.masks else { return Ok(Vec::new()) };
+        let outputs = analysis.masked(&masks.map, &*self.catalog, &self.paths, view).map_err(|refusal| {
+            let why = refusal.reason.clone();
+            match (masks.rule(refusal.rule), resolved.get(refusal.statement)) {
+                (Some(rule), Some(statement)) => {
+                    Box::new(Refused::denied(session.denied(&self.rules, &statement.operation, rule, why)))
+                }
+                _ => Box::new(self.opaque(analysis.text().as_bytes(), why, session)),
+            }
+        })?;
+        let statements = analysis.statements().iter().zip(resolved);
+        Ok(outputs
+            .into_iter()
+            .zip(statements)
+            .map(|(output, (statement, resolved))| Look {
+                output,
+                copy: statement.copy_out().cloned(),
+                touched: masks.touches(&resolved.operation),
+            })
+            .collect())
+    }
+
+    /// What the rows of a portal are that may run any of these: they must all be masked alike. Nothing where no masks are in force
+    /// and nothing is recorded.
+    pub(super) fn look_of_any(
+        &self,
+        runnable: &[Prepared],
+        session: &GateSession,
+        names: &Names,
+        flight: &Flight<Prepared>,
+    ) -> Result<Option<Look>, Box<Refused>> {
+        if self.masks.is_none() {
+            return Ok(session.is_recorded().then(Look::default));
+        }
+        let view = View { names, flight, restructured: self.restructured };
+        let mut found: Option<Look> = None;
+        for prepared in runnable {
+            let resolved = prepared.resolve_fully(&*self.catalog, &self.paths, &view);
+            let look = self.looks(prepared, &resolved, &view, session)?.into_iter().next().unwrap_or_default();
+            match &found {
+                Some(known) if *known != look => {
+                    let why = "the portal may run one of several statements whose results are masked differently; \
+                               close it and bind it again";
+                    return Err(Box::new(self.opaque(prepared.text().as_bytes(), why.to_owned(), session)));
+                }
+                _ => found = Some(look),
+            }
+        }
+        Ok(Some(found.unwrap_or_default()))
     }
 
     /// A text that is passed on without being understood, where nothing is judged.
@@ -344,6 +468,8 @@ impl Judge {
         let resolved = portcullis_sql::resolve_function_call(oid, &*self.catalog, text.into());
         let judged = if self.rules.is_read_only() && resolved.leaves_read_only {
             session.refused(&self.rules, &resolved.operation, "read-only", READ_ONLY.to_owned())
+        } else if let Some((rule, why)) = self.masks_forbid(name.as_deref()) {
+            session.denied(&self.rules, &resolved.operation, rule, why)
         } else {
             session.judge(&self.rules, &resolved.operation)
         };
@@ -353,6 +479,19 @@ impl Judge {
             self.epoch += 1;
         }
         if judged.is_allow() { Ok(judged) } else { Err(Box::new(Refused::denied(judged))) }
+    }
+
+    /// Whether a function called by its number may give away what is masked: all may but those that clients call so, which work on
+    /// large objects.
+    fn masks_forbid(&self, name: Option<&str>) -> Option<(RuleRef, String)> {
+        let masks = self.masks.as_ref().filter(|masks| masks.protects())?;
+        let plain = name.and_then(|name| name.strip_prefix("pg_catalog."));
+        if plain.is_some_and(|name| name.starts_with("lo_") || matches!(name, "loread" | "lowrite")) {
+            return None;
+        }
+        let why = "columns of this database are masked, and a function called by its number may read them; \
+                   call it in a SELECT";
+        Some((masks.rule(0)?, why.to_owned()))
     }
 
     pub(super) fn too_long(&self, text: &[u8], limit: usize, session: &GateSession) -> Refused {

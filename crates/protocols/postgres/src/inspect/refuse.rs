@@ -17,7 +17,7 @@ use portcullis_proxy::gate::Judged;
 use super::{Inspector, Skipping, Stop};
 use crate::{
     codec::{ErrorFields, Report, Severity, backend::TransactionStatus, frontend},
-    session::outputs::Outputs,
+    session::{expected::Expect, outputs::Outputs},
 };
 
 /// What was refused.
@@ -157,10 +157,12 @@ impl Inspector {
         let mut stand_in = BytesMut::new();
         self.refusals.stand_in(refused, &mut stand_in);
         self.flight.gather();
+        self.results.expected.push(Expect::Execute { plan: None });
         match unit {
             Unit::Query | Unit::FunctionCall => {
                 frontend::empty(&mut stand_in, frontend::tag::SYNC);
                 self.flight.sync();
+                self.results.expected.push(Expect::Sync);
             }
             Unit::Extended => self.skipping = Skipping::WithServer,
         }

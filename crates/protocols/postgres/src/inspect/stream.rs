@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
 use portcullis_proxy::{buffer::ReadBuffer, fingerprint::Fingerprint};
+use portcullis_record::{Format, Parameter, Parameters};
 
-use super::{Blocked, Inspector, OwnPoint, SLACK, Skipping, Stop, Unit, extended::BindJudged, violation};
+use super::{Blocked, Bound, Inspector, OwnPoint, SLACK, Skipping, Stop, Unit, extended::BindJudged, violation};
 use crate::{
     codec::{BindScanner, Direction, Header, Piece, frontend::tag},
-    session::outputs::Outputs,
+    session::{expected::Expect, outputs::Outputs},
 };
 
 /// The rest of a client message on its way.
@@ -33,7 +34,8 @@ impl Streaming {
 pub(super) struct StreamedBind {
     scanner: BindScanner,
     print: Fingerprint,
-    values: u32,
+    /// Their lengths; `None` is null.
+    values: Vec<Option<u32>>,
     judged: Option<BindJudged>,
     /// Header and names, held until the statement's name is known and allowed.
     held: BytesMut,
@@ -65,6 +67,7 @@ impl Inspector {
                 self.judge.runs(None);
                 self.session.note(&mut judged, None, None)?;
                 self.flight.own_point(VecDeque::new());
+                self.results.expected.push(Expect::Call);
                 buffer.forward(Header::LEN, &mut out.up);
                 self.streaming = Streaming::Forward(header.body);
                 Ok(())
@@ -101,7 +104,7 @@ impl Inspector {
                 self.streaming = Streaming::Bind(Box::new(StreamedBind {
                     scanner: BindScanner::new(header.body),
                     print: self.fingerprints.start(),
-                    values: 0,
+                    values: Vec::new(),
                     judged: None,
                     held,
                 }));
@@ -139,6 +142,7 @@ impl Inspector {
                 self.session.note(&mut judged, None, None)?;
                 self.flight.own_point(VecDeque::new());
                 self.flight.may_copy();
+                self.results.expected.push(Expect::Query { plans: Vec::new(), at: 0 });
                 buffer.forward(Header::LEN, &mut out.up);
                 self.streaming = Streaming::Forward(header.body);
             }
@@ -209,7 +213,7 @@ impl Inspector {
         let StreamedBind { scanner, print, values, .. } = &mut *bind;
         scanner.feed(&chunk, |piece| match piece {
             Piece::Value { length, .. } => {
-                *values += 1;
+                values.push(length);
                 print.value(length);
             }
             Piece::Bytes(bytes) => print.bytes(bytes),
@@ -234,7 +238,17 @@ impl Inspector {
         let StreamedBind { scanner, print, values, judged, .. } = *bind;
         scanner.finish()?;
         if let Some(judged) = judged {
-            self.bound(judged, (values > 0).then(|| print.finish()), out)?;
+            let print = (!values.is_empty()).then(|| print.finish());
+            // Of values that long only the lengths are recorded.
+            let each = |each: &mut dyn FnMut(Parameter<'_>)| {
+                for length in &values {
+                    let value: Option<&[u8]> = length.map(|_| b"".as_slice());
+                    let length = length.map_or(0, u64::from);
+                    each(Parameter { type_oid: 0, format: Format::Binary, value, length });
+                }
+            };
+            let values = if values.is_empty() { Parameters::None } else { Parameters::Bound(&each) };
+            self.bound(judged, Bound { print, values }, out)?;
         }
         out.up.push(chunk);
         Ok(())

@@ -9,6 +9,7 @@ use std::{collections::HashMap, sync::Arc};
 use portcullis_policy::SessionRules;
 use portcullis_sql::Analysis;
 
+use super::expected::Plan;
 use crate::codec::limits;
 
 /// One prepared statement: shared by the map, the flight and the portals made from it.
@@ -36,6 +37,10 @@ pub(crate) fn weight(prepared: &Prepared) -> usize {
 pub(crate) struct Portal {
     pub(crate) prepared: Prepared,
     pub(crate) rules: Arc<SessionRules>,
+    /// What becomes of its results; nothing where nothing has to.
+    pub(crate) plan: Option<Arc<Plan>>,
+    /// Its columns were asked for.
+    pub(crate) described: bool,
 }
 
 #[derive(Debug, Default)]

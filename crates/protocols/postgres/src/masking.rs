@@ -1,0 +1,140 @@
+//! Masks on the wire: what may be seen of rows, COPY data, errors and notices.
+//!
+//! **Promises.** A value of a masked column leaves here masked or not at all, in both formats; a result whose description does not
+//! agree with the analysis of its statement is not passed on (`INVARIANT(lineage-and-metadata-agree)`). What the recorder gets is what
+//! the client gets.
+//!
+//! **Does not** know which columns a statement returns (`sql` does) or what is shown in their place (`mask` does). No I/O.
+//!
+//! **How to read it**: [`Masks`] (what is in force), `layout` (columns), `rows`, `copy`, `reports`, `values` (types).
+
+use std::{collections::HashSet, sync::Arc};
+
+use portcullis_core::{EndReason, Operation, RuleRef};
+use portcullis_mask::{HashKey, Scanner, Transform};
+use portcullis_policy::SessionMasks;
+use portcullis_sql::{CatalogSnapshot, ColumnRule, MaskMap};
+
+pub(crate) mod copy;
+pub(crate) mod layout;
+pub(crate) mod reports;
+pub(crate) mod rows;
+pub(crate) mod values;
+
+use values::Shape;
+
+/// The masks of one session in one database.
+pub(crate) struct Masks {
+    pub(crate) rules: Arc<SessionMasks>,
+    pub(crate) map: Arc<MaskMap>,
+    pub(crate) catalog: Arc<CatalogSnapshot>,
+    pub(crate) key: HashKey,
+    /// Relations with masked columns, as operations name them.
+    protected: HashSet<String>,
+}
+
+impl std::fmt::Debug for Masks {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Masks").field("key", &self.rules.key()).finish_non_exhaustive()
+    }
+}
+
+/// What values are looked at and hidden with.
+#[derive(Clone, Copy)]
+pub(crate) struct Tools<'a> {
+    /// What is looked for in values that are not masked anyway.
+    pub(crate) scanner: Option<&'a Scanner>,
+    /// Keys the hashes shown.
+    pub(crate) key: &'a HashKey,
+}
+
+/// A result cannot be masked, so nothing of it passes.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NotMasked {
+    /// The server sent something else than the statement's analysis says.
+    #[error("the server's answer is not what the statement's analysis expects: {0}")]
+    Unexpected(String),
+    /// It has to be looked at as a whole and is longer than is kept.
+    #[error("a row is longer than the gateway can mask; ask for fewer or shorter columns (`limits.masked_row`)")]
+    TooLong,
+}
+
+impl NotMasked {
+    pub(crate) fn unexpected(what: impl Into<String>) -> Self {
+        Self::Unexpected(what.into())
+    }
+}
+
+impl From<NotMasked> for EndReason {
+    fn from(error: NotMasked) -> Self {
+        Self::NotMasked { detail: error.to_string() }
+    }
+}
+
+impl Masks {
+    pub(crate) fn new(
+        rules: Arc<SessionMasks>,
+        map: Arc<MaskMap>,
+        catalog: Arc<CatalogSnapshot>,
+        key: HashKey,
+    ) -> Self {
+        let protected = map.relations().map(|(schema, name)| portcullis_sql::resource_name(schema, name)).collect();
+        Self { rules, map, catalog, key, protected }
+    }
+
+    pub(crate) fn tools(&self) -> Tools<'_> {
+        Tools { scanner: self.rules.scanner().map(|scanner| &**scanner), key: &self.key }
+    }
+
+    /// What the analysis must know of the rules.
+    pub(crate) fn column_rules(rules: &SessionMasks) -> Vec<ColumnRule> {
+        rules
+            .columns()
+            .iter()
+            .map(|mask| {
+                let (of_columns, of_functions) = (Arc::clone(mask), Arc::clone(mask));
+                ColumnRule {
+                    name: mask.name.as_str().into(),
+                    strength: mask.strength(),
+                    filter_allowed: mask.filter == portcullis_policy::Filter::Allow,
+                    opaque_refused: mask.opaque == portcullis_policy::Opaque::Refuse,
+                    matches: Arc::new(move |schema, table, column| of_columns.matches_column(schema, table, column)),
+                    trusts: Arc::new(move |schema, function| of_functions.trusts(schema, function)),
+                }
+            })
+            .collect()
+    }
+
+    /// A rule, as decisions name it.
+    pub(crate) fn rule(&self, rule: u16) -> Option<RuleRef> {
+        self.rules.columns().get(usize::from(rule)).map(|mask| mask.rule_ref())
+    }
+
+    /// What is shown by a rule; everything is hidden where the column was computed from a masked one.
+    fn transform(&self, rule: u16, whole: bool) -> Result<Transform, NotMasked> {
+        let rule = self.rules.columns().get(usize::from(rule));
+        let transform = rule.map(|mask| mask.transform.clone());
+        match transform.ok_or_else(|| NotMasked::unexpected("a rule that is not in force"))? {
+            Transform::Null => Ok(Transform::Null),
+            _ if whole => Ok(Transform::Redact),
+            transform => Ok(transform),
+        }
+    }
+
+    fn shape(&self, type_oid: u32) -> Shape {
+        match Shape::of(type_oid) {
+            Shape::Unknown if self.catalog.is_text_type(type_oid) => Shape::Text,
+            shape => shape,
+        }
+    }
+
+    /// Whether columns of this database are masked, so that results and functions need a look.
+    pub(crate) fn protects(&self) -> bool {
+        !self.map.is_empty()
+    }
+
+    /// Whether the operation names a relation with masked columns.
+    pub(crate) fn touches(&self, operation: &Operation) -> bool {
+        operation.resources.iter().any(|pair| self.protected.contains(pair.resource.as_str()))
+    }
+}
