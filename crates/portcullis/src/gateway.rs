@@ -15,6 +15,7 @@ use crate::{documents, failure::Failure, output};
 
 pub mod data;
 mod logging;
+mod recordings;
 mod reload;
 mod start;
 
@@ -122,6 +123,7 @@ async fn live(
         data,
         journal,
         store,
+        recordings,
         sessions,
         supervisor,
         identity,
@@ -148,6 +150,13 @@ async fn live(
             identity.refresh_keys().await;
         }
     });
+    background.spawn(recordings::forget(
+        Arc::clone(&recordings),
+        Arc::clone(&journal),
+        Arc::clone(&access),
+        Arc::clone(&clock),
+        RETENTION_INTERVAL,
+    ));
     background.spawn(forget(Arc::clone(&store), access, Arc::clone(&clock)));
     background.spawn({
         let (store, journal) = (Arc::clone(&store), Arc::clone(&journal));
@@ -188,6 +197,8 @@ async fn live(
         web_shutdown.abort();
     }
     background.shutdown().await;
+    // Every session has ended: what they left is sealed, and said in the journal, before the journal's last event.
+    let _ = tokio::task::spawn_blocking(move || recordings.stop()).await;
     data.remove_listeners();
     reload::record(&journal, &AuditEvent::GatewayStopped { at: clock.now() })
         .map_err(|error| Failure::cannot(format!("the end could not be journalled: {error}")))?;

@@ -19,12 +19,17 @@ use portcullis_core::{
 };
 use portcullis_identity::Identity;
 use portcullis_policy::{Limits, ResolveSecret, SessionRules};
+use portcullis_record::{Health, Recordings};
 
 use crate::{
     dial::Dial,
     fingerprint::FingerprintKey,
     sessions::{SessionHandle, Sessions},
 };
+
+mod recording;
+
+use recording::Recording;
 
 /// Everything a protocol needs, wired once by the binary.
 pub struct Gate {
@@ -46,6 +51,8 @@ pub struct Gate {
     pub limits: Limits,
     /// Keys the fingerprints of bind values.
     pub fingerprints: FingerprintKey,
+    /// Where recorded sessions are recorded.
+    pub recordings: Arc<Recordings>,
 }
 
 impl std::fmt::Debug for Gate {
@@ -65,7 +72,7 @@ pub struct InForce {
 
 /// Nothing could be recorded, so nothing passes.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the journal did not take the event: {0}")]
+#[error("the journal or the recording did not take the event: {0}")]
 pub struct NotRecorded(pub String);
 
 impl NotRecorded {
@@ -108,6 +115,13 @@ impl Gate {
                     let policy = Arc::clone(self.access.policy().version());
                     (refusal.facts, refusal.decision, policy, Err(refusal.answer))
                 }
+                Ok(permit) if !self.can_record(&permit) => {
+                    let rule =
+                        RuleRef { kind: "recording".into(), name: "not possible".to_owned(), location: None };
+                    let decision = Decision::deny(rule, "the session cannot be recorded now");
+                    let policy = Arc::clone(permit.rules().policy_version());
+                    (Arc::clone(permit.facts()), decision, policy, Err(Answer::Unavailable))
+                }
                 Ok(permit) => {
                     let policy = Arc::clone(permit.rules().policy_version());
                     (Arc::clone(permit.facts()), permit.decision().clone(), policy, Ok(permit))
@@ -124,15 +138,21 @@ impl Gate {
         outcome
     }
 
-    /// A session for a permit: registered (so that it can be listed, killed, drained), with its own journal handle. What a
-    /// kill or a changed policy did between the decision and the registration is caught here: the session is told to end.
+    /// Whether a session under the permit can be recorded, where it must be.
+    fn can_record(&self, permit: &Permit) -> bool {
+        !permit.rules().is_recorded() || self.recordings.health() == Health::Good
+    }
+
+    /// A session for a permit: registered (so that it can be listed, killed, drained), with its own journal handle, and
+    /// recorded where its rules say so. What a kill or a changed policy did between the decision and the registration, and a
+    /// recording that cannot begin, is caught here: the session is told to end.
     pub fn open(&self, permit: Permit) -> GateSession {
         let in_force = InForce { rules: Arc::clone(permit.rules()), live: permit.live().clone() };
         let handle = self.sessions.register(Arc::clone(permit.facts()), Arc::new(in_force));
         if let Err(reason) = self.access.reauthorize(permit.live(), permit.principal()) {
             handle.end(reason);
         }
-        GateSession {
+        let mut session = GateSession {
             session: permit.facts().session,
             journal_session: JournalSession::new(Arc::clone(permit.facts())),
             journal: Arc::clone(&self.journal),
@@ -144,7 +164,10 @@ impl Gate {
             recorded_text: self.limits.audit_text,
             handle,
             permit: Arc::new(permit),
-        }
+            recording: Recording::new(Arc::clone(&self.recordings)),
+        };
+        let _begins = session.recorder();
+        session
     }
 
     async fn record(&self, facts: &Arc<SessionFacts>, event: &AuditEvent) -> Result<(), NotRecorded> {
@@ -223,6 +246,7 @@ pub struct GateSession {
     number: u64,
     ended: bool,
     recorded_text: usize,
+    recording: Recording,
 }
 
 impl GateSession {
@@ -330,15 +354,20 @@ impl GateSession {
     // INVARIANT(recorded-before-released)
     ///
     /// # Errors
-    /// Nothing was recorded: the session must end.
+    /// Nothing was recorded, or the session cannot be recorded: it must end.
     pub fn commit(&mut self) -> Result<Option<Position>, NotRecorded> {
         if self.noted == 0 {
             return Ok(None);
         }
+        let recording = self.not_recording();
         let position = self.journal.append(Some(&self.journal_session), &self.batch);
         self.batch.clear();
         self.handle.add_statements(u64::try_from(self.noted).unwrap_or(u64::MAX));
         self.noted = 0;
+        // What was decided is journalled all the same.
+        if let Some(failure) = recording {
+            return Err(NotRecorded(failure.to_string()));
+        }
         position.map(Some).map_err(|error| NotRecorded(error.to_string()))
     }
 
@@ -347,7 +376,7 @@ impl GateSession {
         &self.journal
     }
 
-    /// Journals the end of the session, once.
+    /// Journals the end of the session and ends its recording, once.
     pub fn end(&mut self, reason: &EndReason) {
         if self.ended {
             return;
@@ -367,6 +396,7 @@ impl GateSession {
         if let Err(error) = written {
             tracing::error!(session = %self.session, %error, "the end of a session could not be journalled");
         }
+        self.finish_recording(reason);
     }
 }
 

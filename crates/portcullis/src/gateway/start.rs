@@ -21,12 +21,14 @@ use portcullis_proxy::{
     serve,
     supervise::Supervisor,
 };
+use portcullis_record::Recordings;
 use portcullis_sql::{Analyzer, AnalyzerConfig};
 use portcullis_store::{Error as StoreError, Store};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{
     data::{DataDir, Listeners},
+    recordings,
     reload::{Reload, record},
 };
 use crate::{documents, failure::Failure};
@@ -43,6 +45,7 @@ pub struct Started {
     pub data: DataDir,
     pub journal: Arc<Journal>,
     pub store: Arc<Store>,
+    pub recordings: Arc<Recordings>,
     pub sessions: Arc<Sessions<InForce>>,
     pub supervisor: Arc<Supervisor>,
     pub identity: Arc<Identity>,
@@ -77,6 +80,7 @@ pub async fn start(process: &Process, policy: Arc<Policy>, report: &Report) -> R
     let store = Store::open(data.store(), clock.now()).map_err(|error| store_failure(&error))?;
     let store = Arc::new(store);
 
+    let recordings = recordings::open(&data, &journal, &clock)?;
     let secrets = Arc::new(SystemSecrets);
     let access =
         Access::new(Arc::clone(&policy), Arc::clone(&store) as _, Arc::clone(&journal), Arc::clone(&clock));
@@ -94,6 +98,7 @@ pub async fn start(process: &Process, policy: Arc<Policy>, report: &Report) -> R
         clock: Arc::clone(&clock),
         limits: process.limits.clone(),
         fingerprints,
+        recordings: Arc::clone(&recordings),
     });
     let supervisor = Supervisor::new(Arc::clone(&gate));
 
@@ -179,6 +184,7 @@ pub async fn start(process: &Process, policy: Arc<Policy>, report: &Report) -> R
         data,
         journal,
         store,
+        recordings,
         sessions,
         supervisor,
         identity,
