@@ -15,11 +15,11 @@ use portcullis_access::{Access, Answer, Ask, LiveGrant, Permit};
 use portcullis_audit::{Batch, Journal, JournalSession, Position};
 use portcullis_core::{
     AuditEvent, Clock, Decision, EndReason, ErrorKind, Operation, Resource, ResourceRef, RuleRef, Secret,
-    SessionFacts, SessionId, StatementKind, Verb, decision::DecisionEvent,
+    SessionFacts, SessionId, StatementKind, Timestamp, Verb, decision::DecisionEvent,
 };
 use portcullis_identity::Identity;
 use portcullis_policy::{Limits, ResolveSecret, SessionRules};
-use portcullis_record::{Health, Recordings};
+use portcullis_record::{Event, Health, Parameters, Recordings};
 
 use crate::{
     dial::Dial,
@@ -284,6 +284,17 @@ impl GateSession {
         reason: String,
     ) -> Judged {
         let rule = RuleRef { kind: "classification".into(), name: rule.to_owned(), location: None };
+        self.denied(rules, operation, rule, reason)
+    }
+
+    /// A deny by a rule that only the protocol can apply: a mask, which needs to know where a statement's columns come from.
+    pub fn denied(
+        &self,
+        rules: &SessionRules,
+        operation: &Operation,
+        rule: RuleRef,
+        reason: String,
+    ) -> Judged {
         self.judged(rules, operation, Decision::deny(rule, reason))
     }
 
@@ -314,21 +325,37 @@ impl GateSession {
         Judged { decision, event }
     }
 
-    /// Adds a decision to what the next [`GateSession::commit`] writes. `text` replaces the judged text where only
-    /// literals differ from it.
+    /// Adds a decision to what the next [`GateSession::commit`] writes, and to the recording where there is one. `text`
+    /// replaces the judged text where only literals differ from it.
     ///
     /// # Errors
-    /// The event cannot be encoded; the operation must not pass.
+    /// The event cannot be encoded, or the recording failed; the operation must not pass.
     pub fn note(
         &mut self,
         judged: &mut Judged,
         text: Option<&Arc<str>>,
         binds: Option<String>,
     ) -> Result<(), NotRecorded> {
+        self.note_bound(judged, text, binds, Parameters::None)
+    }
+
+    /// As [`GateSession::note`], for an operation with bound values: `binds` is their fingerprint, `parameters` are the values,
+    /// which only a recording gets.
+    ///
+    /// # Errors
+    /// As [`GateSession::note`].
+    pub fn note_bound(
+        &mut self,
+        judged: &mut Judged,
+        text: Option<&Arc<str>>,
+        binds: Option<String>,
+        parameters: Parameters<'_>,
+    ) -> Result<(), NotRecorded> {
         self.number += 1;
+        let (at, number) = (self.clock.now(), self.number);
         if let AuditEvent::Decision(event) = &mut judged.event {
-            event.at = self.clock.now();
-            event.number = self.number;
+            event.at = at;
+            event.number = number;
             event.binds = binds;
             if let Some(text) = text {
                 (event.text, event.text_cut_from) = cut(text, self.recorded_text);
@@ -336,7 +363,34 @@ impl GateSession {
         }
         self.batch.push(&judged.event).map_err(|error| NotRecorded(error.to_string()))?;
         self.noted += 1;
+        if let (AuditEvent::Decision(event), Some(recorder)) = (&judged.event, self.recorder()) {
+            let statement = Event::Statement {
+                number,
+                text: &event.text,
+                text_cut_from: event.text_cut_from,
+                verdict: event.decision,
+                rule: &event.rule,
+                reason: &event.reason,
+                parameters,
+            };
+            recorder.event(at, &statement).map_err(|failure| NotRecorded(failure.to_string()))?;
+        }
         Ok(())
+    }
+
+    /// The number of the decision noted last, counted from 1.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether the rules in force say that the session is recorded.
+    pub fn is_recorded(&self) -> bool {
+        self.handle.rules().rules.is_recorded()
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// How many bytes of a text are recorded.
