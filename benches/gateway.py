@@ -82,7 +82,8 @@ limits: {{ drain: 5s }}
         wait_for("the gateway", lambda: listeners.exists() and answers(self.port)(), self.child, self.log)
 
     def stop(self):
-        end(self.child)
+        """Whether it stopped in order."""
+        return not end(self.child, 60) and self.child.returncode == 0
 
     def target(self, connection, name=None):
         return Target(name or connection, self.port, connection, self.issuer.token, self.child)

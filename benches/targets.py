@@ -28,17 +28,20 @@ def clean_up():
     shutil.rmtree(WORK, ignore_errors=True)
 
 
-def end(child):
-    """In order, and within ten seconds."""
+def end(child, seconds=10):
+    """In order, if it takes no longer than this. Whether it did not."""
+    late = False
     if child.poll() is None:
         child.send_signal(signal.SIGINT if str(child.args[-2]) == "-D" else signal.SIGTERM)  # PostgreSQL's fast shutdown
         try:
-            child.wait(10)
+            child.wait(seconds)
         except subprocess.TimeoutExpired:
+            late = True
             child.kill()
             child.wait()
     if child in children:
         children.remove(child)
+    return late
 
 
 def end_with_a_signal():

@@ -74,6 +74,21 @@ pub enum AuditEvent {
         /// Bytes of a torn event cut off the journal's end by recovery.
         recovered_bytes: u64,
     },
+    /// A segment of a session's recording was sealed. Said again for the same segment after a crash.
+    RecordingSealed(RecordingSealedEvent),
+    /// What was past its retention was deleted; written, and covered by a checkpoint, before that is done.
+    Retention {
+        /// When.
+        at: Timestamp,
+        /// What is older than this was past it.
+        before: Timestamp,
+        /// Segments of the journal that were deleted.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        journal: Option<DeletedSegments>,
+        /// Sessions whose recordings were deleted.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        recordings: Vec<SessionId>,
+    },
     /// The gateway stopped in order.
     GatewayStopped {
         /// When.
@@ -88,11 +103,13 @@ impl AuditEvent {
             Self::Session(facts) => facts.started_at,
             Self::Decision(event) => event.at,
             Self::WindowRequest(event) => event.at,
+            Self::RecordingSealed(event) => event.at,
             Self::SessionEnded { at, .. }
             | Self::PolicyLoaded { at, .. }
             | Self::PolicyRejected { at, .. }
             | Self::Kill { at, .. }
             | Self::GatewayStarted { at, .. }
+            | Self::Retention { at, .. }
             | Self::GatewayStopped { at } => *at,
         }
     }
@@ -103,9 +120,53 @@ impl AuditEvent {
             Self::Session(facts) => Some(facts.session),
             Self::Decision(event) => Some(event.session),
             Self::SessionEnded { session, .. } => Some(*session),
+            Self::RecordingSealed(event) => Some(event.session),
             _ => None,
         }
     }
+}
+
+/// A sealed segment of a recording: what proves, long after the segment itself was deleted, what it held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingSealedEvent {
+    /// When it was sealed.
+    pub at: Timestamp,
+    /// The session.
+    pub session: SessionId,
+    /// Counts the session's segments from 1.
+    pub segment: u32,
+    /// SHA-256 of the file, hex.
+    pub sha256: String,
+    /// SHA-256 of the segment before, hex; empty for the first.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub previous: String,
+    /// Length of the file.
+    pub bytes: u64,
+    /// How many events it holds.
+    pub events: u64,
+    /// When the first of them happened.
+    pub first_at: Timestamp,
+    /// When the last of them happened.
+    pub last_at: Timestamp,
+    /// Whether the session ended in it.
+    #[serde(default)]
+    pub last: bool,
+    /// Whether the gateway died while it was open, so that the end may be missing.
+    #[serde(default)]
+    pub torn: bool,
+}
+
+/// Segments at the front of the journal that are no longer there. Their leaf hashes and checkpoints are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeletedSegments {
+    /// The number of the first.
+    pub first_segment: u64,
+    /// The number of the last.
+    pub last_segment: u64,
+    /// The sequence of their first event.
+    pub first_sequence: u64,
+    /// The sequence of their last event.
+    pub last_sequence: u64,
 }
 
 /// A request for a window and its answer.

@@ -96,6 +96,11 @@ pub enum EndReason {
         /// What failed.
         detail: String,
     },
+    /// A result could not be masked: nothing of it passes.
+    NotMasked {
+        /// Why.
+        detail: String,
+    },
     /// A defect.
     Internal {
         /// What.
@@ -118,6 +123,7 @@ impl fmt::Display for EndReason {
             Self::Drained => f.write_str("the gateway is shutting down"),
             Self::ProtocolViolation { detail } => write!(f, "protocol violation: {detail}"),
             Self::NotRecorded { .. } => f.write_str("the gateway cannot record this session"),
+            Self::NotMasked { detail } => write!(f, "a result could not be masked and was not passed on: {detail}"),
             Self::Internal { .. } => f.write_str("internal error"),
         }
     }

@@ -214,6 +214,15 @@ fn row(value: &Value) -> Vec<String> {
         AuditEvent::GatewayStarted { version, recovered_bytes, .. } => {
             (None, None, dash(), kind, format!("version {version}, {recovered_bytes} bytes cut"))
         }
+        AuditEvent::RecordingSealed(event) => {
+            let what = format!("{kind}: segment {}, {} events", event.segment, event.events);
+            (who(facts), connection(facts), dash(), what, format!("sha256 {}", event.sha256))
+        }
+        AuditEvent::Retention { before, journal, recordings, .. } => {
+            let segments = journal.map_or(0, |journal| journal.last_segment + 1 - journal.first_segment);
+            let why = format!("{segments} segments and {} recordings before {}", recordings.len(), output::time(*before));
+            (None, None, dash(), kind, why)
+        }
         AuditEvent::GatewayStopped { .. } => (None, None, dash(), kind, dash()),
     };
     let (who, connection) = (who.unwrap_or_else(dash), connection.unwrap_or_else(dash));

@@ -6,6 +6,7 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use portcullis_core::AuditEvent;
+use portcullis_proxy::Workers;
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc,
@@ -15,6 +16,7 @@ use crate::{documents, failure::Failure, output};
 
 pub mod data;
 mod logging;
+mod recordings;
 mod reload;
 mod start;
 
@@ -55,15 +57,25 @@ pub fn run(args: &Args) -> Result<(), Failure> {
         .thread_name("gateway")
         .build()
         .map_err(|error| Failure::cannot(format!("cannot start threads: {error}")))?;
+    let workers = workers()?;
     let outcome = runtime.block_on(async {
         // Before anything is announced: who reads `ready` may signal at once.
         let signals = Signals::listen()?;
-        let started = start::start(&process, Arc::clone(&policy), &report).await?;
+        let started = start::start(&process, Arc::clone(&policy), &report, Arc::clone(&workers)).await?;
         announce(&started, &policy, report.warnings(), process.tls.is_none());
         live(started, files, process.limits.drain, signals).await
     });
+    // Sessions are over: what is left of them goes before what they stand on.
+    drop(workers);
     runtime.shutdown_timeout(Duration::from_secs(2));
     outcome
+}
+
+/// The threads that sessions run on: half the cores. The rest is for the journal, the index, the parsers, the API, and for
+/// what the kernel does for the network (docs/design/0010-data-path-threads.md).
+fn workers() -> Result<Arc<Workers>, Failure> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    Workers::start(cores / 2).map_err(|error| Failure::cannot(format!("cannot start threads: {error}")))
 }
 
 struct Signals {
@@ -121,7 +133,9 @@ async fn live(
     let Started {
         data,
         journal,
+        notary,
         store,
+        recordings,
         sessions,
         supervisor,
         identity,
@@ -148,14 +162,21 @@ async fn live(
             identity.refresh_keys().await;
         }
     });
-    background.spawn(forget(Arc::clone(&store), access, Arc::clone(&clock)));
+    background.spawn(recordings::forget(
+        Arc::clone(&recordings),
+        Arc::clone(&journal),
+        Arc::clone(&access),
+        Arc::clone(&clock),
+        RETENTION_INTERVAL,
+    ));
+    background.spawn(forget(Arc::clone(&store), Arc::clone(&notary), access, Arc::clone(&clock)));
     background.spawn({
-        let (store, journal) = (Arc::clone(&store), Arc::clone(&journal));
+        let (store, journal, notary) = (Arc::clone(&store), Arc::clone(&journal), Arc::clone(&notary));
         async move {
             loop {
                 tokio::time::sleep(UPKEEP_INTERVAL).await;
                 metrics.run_upkeep();
-                measure(&tls, &store, &journal).await;
+                measure(&tls, &store, &journal, &notary).await;
             }
         }
     });
@@ -188,9 +209,16 @@ async fn live(
         web_shutdown.abort();
     }
     background.shutdown().await;
+    // Every session has ended: what they left is sealed, and said in the journal, before the journal's last event.
+    let _ = tokio::task::spawn_blocking(move || recordings.stop()).await;
     data.remove_listeners();
     reload::record(&journal, &AuditEvent::GatewayStopped { at: clock.now() })
         .map_err(|error| Failure::cannot(format!("the end could not be journalled: {error}")))?;
+    tokio::task::spawn_blocking(move || notary.finish())
+        .await
+        .map_err(|error| error.to_string())
+        .and_then(|finished| finished.map_err(|error| error.to_string()))
+        .map_err(|error| Failure::cannot(format!("the last events could not be signed: {error}")))?;
     tracing::info!("stopped");
     Ok(())
 }
@@ -200,9 +228,16 @@ async fn measure(
     tls: &portcullis_proxy::DownstreamTls,
     store: &Arc<portcullis_store::Store>,
     journal: &portcullis_audit::Journal,
+    notary: &portcullis_audit::Notary,
 ) {
     if let Some(end) = tls.not_after() {
         metrics::gauge!("portcullis_certificate_not_after_seconds").set(seconds(end));
+    }
+    let proof = notary.status();
+    metrics::gauge!("portcullis_audit_proof_failed").set(if proof.failure.is_some() { 1.0 } else { 0.0 });
+    if let Ok(end) = journal.end() {
+        let behind = u32::try_from(end.sequence.saturating_sub(proof.checkpoint.size())).unwrap_or(u32::MAX);
+        metrics::gauge!("portcullis_audit_unproven_events").set(f64::from(behind));
     }
     let store = Arc::clone(store);
     let shipped = tokio::task::spawn_blocking(move || store.shipped()).await;
@@ -224,19 +259,34 @@ async fn ship(store: Arc<portcullis_store::Store>, journal: Arc<portcullis_audit
     }
 }
 
+/// What is past its retention goes from the index, and then from the journal.
 async fn forget(
     store: Arc<portcullis_store::Store>,
+    notary: Arc<portcullis_audit::Notary>,
     access: Arc<portcullis_access::Access>,
     clock: Arc<dyn portcullis_core::Clock>,
 ) {
     loop {
         tokio::time::sleep(RETENTION_INTERVAL).await;
         let before = clock.now().minus(access.policy().retention().audit);
-        let store = Arc::clone(&store);
-        match tokio::task::spawn_blocking(move || store.forget_before(before)).await {
-            Ok(Ok(forgotten)) => tracing::debug!(?forgotten, "retention"),
-            Ok(Err(error)) => tracing::error!(%error, "what is past its retention could not be forgotten"),
-            Err(_) => {}
+        let index = Arc::clone(&store);
+        let indexed = tokio::task::spawn_blocking(move || {
+            let forgotten = index.forget_before(before)?;
+            tracing::debug!(?forgotten, "retention");
+            index.shipped()
+        });
+        let indexed = match indexed.await {
+            Ok(Ok(indexed)) => indexed,
+            Ok(Err(error)) => {
+                tracing::error!(%error, "what is past its retention could not be forgotten");
+                continue;
+            }
+            Err(_) => continue,
+        };
+        match notary.forget_before(before, indexed, clock.now()).await {
+            Ok(Some(deleted)) => tracing::info!(?deleted, "segments of the journal past their retention are deleted"),
+            Ok(None) => {}
+            Err(error) => tracing::error!(%error, "what is past its retention could not be deleted from the journal"),
         }
     }
 }

@@ -18,6 +18,16 @@ impl FingerprintKey {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }
 
+    /// A key for another purpose, told apart by its label: HMAC-SHA-256 over the label.
+    pub fn derive(&self, label: &str) -> [u8; 32] {
+        let mut key = [0; 32];
+        let tag = hmac::sign(&self.0, label.as_bytes());
+        for (byte, of_tag) in key.iter_mut().zip(tag.as_ref()) {
+            *byte = *of_tag;
+        }
+        key
+    }
+
     /// Begins a fingerprint.
     pub fn start(&self) -> Fingerprint {
         Fingerprint(hmac::Context::with_key(&self.0))

@@ -15,16 +15,21 @@ use portcullis_access::{Access, Answer, Ask, LiveGrant, Permit};
 use portcullis_audit::{Batch, Journal, JournalSession, Position};
 use portcullis_core::{
     AuditEvent, Clock, Decision, EndReason, ErrorKind, Operation, Resource, ResourceRef, RuleRef, Secret,
-    SessionFacts, SessionId, StatementKind, Verb, decision::DecisionEvent,
+    SessionFacts, SessionId, StatementKind, Timestamp, Verb, decision::DecisionEvent,
 };
 use portcullis_identity::Identity;
 use portcullis_policy::{Limits, ResolveSecret, SessionRules};
+use portcullis_record::{Event, Health, Parameters, Recordings};
 
 use crate::{
     dial::Dial,
     fingerprint::FingerprintKey,
     sessions::{SessionHandle, Sessions},
 };
+
+mod recording;
+
+use recording::Recording;
 
 /// Everything a protocol needs, wired once by the binary.
 pub struct Gate {
@@ -46,6 +51,8 @@ pub struct Gate {
     pub limits: Limits,
     /// Keys the fingerprints of bind values.
     pub fingerprints: FingerprintKey,
+    /// Where recorded sessions are recorded.
+    pub recordings: Arc<Recordings>,
 }
 
 impl std::fmt::Debug for Gate {
@@ -65,7 +72,7 @@ pub struct InForce {
 
 /// Nothing could be recorded, so nothing passes.
 #[derive(Debug, Clone, thiserror::Error)]
-#[error("the journal did not take the event: {0}")]
+#[error("the journal or the recording did not take the event: {0}")]
 pub struct NotRecorded(pub String);
 
 impl NotRecorded {
@@ -108,6 +115,13 @@ impl Gate {
                     let policy = Arc::clone(self.access.policy().version());
                     (refusal.facts, refusal.decision, policy, Err(refusal.answer))
                 }
+                Ok(permit) if !self.can_record(&permit) => {
+                    let rule =
+                        RuleRef { kind: "recording".into(), name: "not possible".to_owned(), location: None };
+                    let decision = Decision::deny(rule, "the session cannot be recorded now");
+                    let policy = Arc::clone(permit.rules().policy_version());
+                    (Arc::clone(permit.facts()), decision, policy, Err(Answer::Unavailable))
+                }
                 Ok(permit) => {
                     let policy = Arc::clone(permit.rules().policy_version());
                     (Arc::clone(permit.facts()), permit.decision().clone(), policy, Ok(permit))
@@ -124,15 +138,21 @@ impl Gate {
         outcome
     }
 
-    /// A session for a permit: registered (so that it can be listed, killed, drained), with its own journal handle. What a
-    /// kill or a changed policy did between the decision and the registration is caught here: the session is told to end.
+    /// Whether a session under the permit can be recorded, where it must be.
+    fn can_record(&self, permit: &Permit) -> bool {
+        !permit.rules().is_recorded() || self.recordings.health() == Health::Good
+    }
+
+    /// A session for a permit: registered (so that it can be listed, killed, drained), with its own journal handle, and
+    /// recorded where its rules say so. What a kill or a changed policy did between the decision and the registration, and a
+    /// recording that cannot begin, is caught here: the session is told to end.
     pub fn open(&self, permit: Permit) -> GateSession {
         let in_force = InForce { rules: Arc::clone(permit.rules()), live: permit.live().clone() };
         let handle = self.sessions.register(Arc::clone(permit.facts()), Arc::new(in_force));
         if let Err(reason) = self.access.reauthorize(permit.live(), permit.principal()) {
             handle.end(reason);
         }
-        GateSession {
+        let mut session = GateSession {
             session: permit.facts().session,
             journal_session: JournalSession::new(Arc::clone(permit.facts())),
             journal: Arc::clone(&self.journal),
@@ -144,7 +164,10 @@ impl Gate {
             recorded_text: self.limits.audit_text,
             handle,
             permit: Arc::new(permit),
-        }
+            recording: Recording::new(Arc::clone(&self.recordings)),
+        };
+        let _begins = session.recorder();
+        session
     }
 
     async fn record(&self, facts: &Arc<SessionFacts>, event: &AuditEvent) -> Result<(), NotRecorded> {
@@ -223,6 +246,7 @@ pub struct GateSession {
     number: u64,
     ended: bool,
     recorded_text: usize,
+    recording: Recording,
 }
 
 impl GateSession {
@@ -260,6 +284,17 @@ impl GateSession {
         reason: String,
     ) -> Judged {
         let rule = RuleRef { kind: "classification".into(), name: rule.to_owned(), location: None };
+        self.denied(rules, operation, rule, reason)
+    }
+
+    /// A deny by a rule that only the protocol can apply: a mask, which needs to know where a statement's columns come from.
+    pub fn denied(
+        &self,
+        rules: &SessionRules,
+        operation: &Operation,
+        rule: RuleRef,
+        reason: String,
+    ) -> Judged {
         self.judged(rules, operation, Decision::deny(rule, reason))
     }
 
@@ -290,21 +325,37 @@ impl GateSession {
         Judged { decision, event }
     }
 
-    /// Adds a decision to what the next [`GateSession::commit`] writes. `text` replaces the judged text where only
-    /// literals differ from it.
+    /// Adds a decision to what the next [`GateSession::commit`] writes, and to the recording where there is one. `text`
+    /// replaces the judged text where only literals differ from it.
     ///
     /// # Errors
-    /// The event cannot be encoded; the operation must not pass.
+    /// The event cannot be encoded, or the recording failed; the operation must not pass.
     pub fn note(
         &mut self,
         judged: &mut Judged,
         text: Option<&Arc<str>>,
         binds: Option<String>,
     ) -> Result<(), NotRecorded> {
+        self.note_bound(judged, text, binds, Parameters::None)
+    }
+
+    /// As [`GateSession::note`], for an operation with bound values: `binds` is their fingerprint, `parameters` are the values,
+    /// which only a recording gets.
+    ///
+    /// # Errors
+    /// As [`GateSession::note`].
+    pub fn note_bound(
+        &mut self,
+        judged: &mut Judged,
+        text: Option<&Arc<str>>,
+        binds: Option<String>,
+        parameters: Parameters<'_>,
+    ) -> Result<(), NotRecorded> {
         self.number += 1;
+        let (at, number) = (self.clock.now(), self.number);
         if let AuditEvent::Decision(event) = &mut judged.event {
-            event.at = self.clock.now();
-            event.number = self.number;
+            event.at = at;
+            event.number = number;
             event.binds = binds;
             if let Some(text) = text {
                 (event.text, event.text_cut_from) = cut(text, self.recorded_text);
@@ -312,7 +363,34 @@ impl GateSession {
         }
         self.batch.push(&judged.event).map_err(|error| NotRecorded(error.to_string()))?;
         self.noted += 1;
+        if let (AuditEvent::Decision(event), Some(recorder)) = (&judged.event, self.recorder()) {
+            let statement = Event::Statement {
+                number,
+                text: &event.text,
+                text_cut_from: event.text_cut_from,
+                verdict: event.decision,
+                rule: &event.rule,
+                reason: &event.reason,
+                parameters,
+            };
+            recorder.event(at, &statement).map_err(|failure| NotRecorded(failure.to_string()))?;
+        }
         Ok(())
+    }
+
+    /// The number of the decision noted last, counted from 1.
+    pub const fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// Whether the rules in force say that the session is recorded.
+    pub fn is_recorded(&self) -> bool {
+        self.handle.rules().rules.is_recorded()
+    }
+
+    /// The time.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
     }
 
     /// How many bytes of a text are recorded.
@@ -330,15 +408,20 @@ impl GateSession {
     // INVARIANT(recorded-before-released)
     ///
     /// # Errors
-    /// Nothing was recorded: the session must end.
+    /// Nothing was recorded, or the session cannot be recorded: it must end.
     pub fn commit(&mut self) -> Result<Option<Position>, NotRecorded> {
         if self.noted == 0 {
             return Ok(None);
         }
+        let recording = self.not_recording();
         let position = self.journal.append(Some(&self.journal_session), &self.batch);
         self.batch.clear();
         self.handle.add_statements(u64::try_from(self.noted).unwrap_or(u64::MAX));
         self.noted = 0;
+        // What was decided is journalled all the same.
+        if let Some(failure) = recording {
+            return Err(NotRecorded(failure.to_string()));
+        }
         position.map(Some).map_err(|error| NotRecorded(error.to_string()))
     }
 
@@ -347,7 +430,7 @@ impl GateSession {
         &self.journal
     }
 
-    /// Journals the end of the session, once.
+    /// Journals the end of the session and ends its recording, once.
     pub fn end(&mut self, reason: &EndReason) {
         if self.ended {
             return;
@@ -367,6 +450,7 @@ impl GateSession {
         if let Err(error) = written {
             tracing::error!(session = %self.session, %error, "the end of a session could not be journalled");
         }
+        self.finish_recording(reason);
     }
 }
 

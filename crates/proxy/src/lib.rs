@@ -6,7 +6,7 @@
 //! **Does not** know a protocol, decide access (`access`) or record (`audit`).
 //!
 //! **How to read it**: [`listener`] (accept, limits, PROXY protocol), [`transport`] and [`tls`] (bytes), [`sessions`]
-//! (who is live, and ending them), [`dial`] (upstream), [`buffer`] (what a relay is made of), [`cancel`], [`gate`]
+//! (who is live, and ending them), [`workers`] (the threads they run on), [`dial`] (upstream), [`buffer`] (what a relay is made of), [`cancel`], [`gate`]
 //! (the pipeline protocols run through).
 //!
 //! **References**: the PROXY protocol specification (haproxy, doc/proxy-protocol.txt), RFC 8446, RFC 5929.
@@ -22,12 +22,13 @@ pub mod sessions;
 pub mod supervise;
 pub mod tls;
 pub mod transport;
+pub mod workers;
 
 pub use buffer::{Fill, ReadBuffer, WriteQueue};
 pub use cancel::{CancelKey, CancelMap, CancelRegistration};
 pub use dial::{Dial, DialError, DirectDial};
 pub use listener::{
-    Accepted, Admission, Deadline, ListenerConfig, ProxyNetworks, Shutdown, Slot, TooSlow, serve,
+    Accepted, Admission, Deadline, ListenerConfig, ProxyNetworks, Shutdown, Slot, TooSlow, serve, serve_on,
 };
 pub use metrics::handshake_failed;
 pub use sessions::{Activity, LiveSession, SessionControl, SessionHandle, Sessions, Traffic};
@@ -35,6 +36,7 @@ pub use tls::{
     CertificatePaths, DownstreamTls, Fingerprint, Reloaded, TlsError, UpstreamTlsConfigs, Verify, server_name,
 };
 pub use transport::{Transport, Wire};
+pub use workers::Workers;
 
 /// Fuzz entry points, always compiled so that they cannot rot.
 #[doc(hidden)]

@@ -7,7 +7,7 @@
 //!
 //! **Does not** negotiate TLS or speak a protocol: the handler does.
 //!
-//! **How to read it**: [`serve`], then [`admission`] (limits), then [`proxy_header`] (the decoder).
+//! **How to read it**: [`serve_on`], then [`admission`] (limits), then [`proxy_header`] (the decoder).
 //!
 //! **References**: haproxy's doc/proxy-protocol.txt, version 1 and 2; accept(2).
 
@@ -16,13 +16,14 @@ use std::{future::Future, io, net::SocketAddr, sync::Arc, time::Duration};
 use portcullis_core::Source;
 use tokio::{
     net::{TcpListener, TcpStream},
+    runtime::Handle,
     task::JoinSet,
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::{metrics, sessions::Sessions, transport::Transport};
+use crate::{metrics, sessions::Sessions, transport::Transport, workers::Workers};
 
 pub mod admission;
 pub mod proxy_header;
@@ -158,6 +159,20 @@ where
     H: Fn(Accepted) -> F + Clone + Send + 'static,
     F: Future<Output = ()> + Send + 'static,
 {
+    serve_on(listener, config, handler, shutdown, Workers::here()).await;
+}
+
+/// As [`serve`], with each transport's task and socket on one of `workers`.
+pub async fn serve_on<H, F>(
+    listener: TcpListener,
+    config: ListenerConfig,
+    handler: H,
+    shutdown: Shutdown,
+    workers: Arc<Workers>,
+) where
+    H: Fn(Accepted) -> F + Clone + Send + 'static,
+    F: Future<Output = ()> + Send + 'static,
+{
     let mut tasks = JoinSet::new();
     let mut backoff = BACKOFF_FIRST;
     loop {
@@ -168,7 +183,7 @@ where
             accepted = listener.accept() => match accepted {
                 Ok((stream, peer)) => {
                     backoff = BACKOFF_FIRST;
-                    admit(&mut tasks, stream, peer, &config, &handler);
+                    admit(&mut tasks, &workers, stream, peer, &config, &handler);
                     metrics::open(config.name, tasks.len());
                 }
                 Err(error) => {
@@ -232,6 +247,7 @@ fn finished(listener: &'static str, done: Result<(), tokio::task::JoinError>, op
 
 fn admit<H, F>(
     tasks: &mut JoinSet<()>,
+    workers: &Workers,
     stream: TcpStream,
     peer: SocketAddr,
     config: &ListenerConfig,
@@ -248,7 +264,7 @@ fn admit<H, F>(
         tracing::debug!(listener = name, %peer, "refused: not from a trusted proxy");
         return;
     }
-    let slot = match config.admission.admit(trusted.is_none().then_some(peer.ip())) {
+    let mut slot = match config.admission.admit(trusted.is_none().then_some(peer.ip())) {
         Ok(slot) => slot,
         Err(refused) => {
             metrics::refused(name, refused.label());
@@ -257,6 +273,15 @@ fn admit<H, F>(
         }
     };
     metrics::accepted(name);
+    let Some((handle, place)) = workers.place() else { return };
+    slot.place = Some(place);
+    let stream = match moved_to(handle, stream) {
+        Ok(stream) => stream,
+        Err(error) => {
+            tracing::debug!(listener = name, %peer, %error, "gone before it was accepted");
+            return;
+        }
+    };
     let span = tracing::info_span!("transport", listener = name, %peer);
     let deadline = Deadline::after(config.handshake, name);
     if trusted.is_none() {
@@ -266,7 +291,7 @@ fn admit<H, F>(
                 let loopback = transport.peer_is_loopback();
                 let source = Source { address: canonical(peer), via: None };
                 let accepted = Accepted { transport, source, deadline, loopback, slot };
-                tasks.spawn(handler(accepted).instrument(span));
+                tasks.spawn_on(handler(accepted).instrument(span), handle);
             }
             Err(error) => tracing::debug!(listener = name, %peer, %error, "gone before it was accepted"),
         }
@@ -280,7 +305,17 @@ fn admit<H, F>(
             Box::pin(handler(accepted)).await;
         }
     };
-    tasks.spawn(task.instrument(span));
+    tasks.spawn_on(task.instrument(span), handle);
+}
+
+/// Hands a socket over to the reactor of the worker that will serve it.
+fn moved_to(handle: &Handle, stream: TcpStream) -> io::Result<TcpStream> {
+    if handle.id() == Handle::current().id() {
+        return Ok(stream);
+    }
+    let stream = stream.into_std()?;
+    let _inside = handle.enter();
+    TcpStream::from_std(stream)
 }
 
 /// Reads the header of a trusted load balancer and counts the client it names.

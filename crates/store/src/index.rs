@@ -125,6 +125,14 @@ impl<'a> Indexer<'a> {
             Ok(AuditEvent::PolicyLoaded { at, .. }) => {
                 self.told(entry.sequence, EventRow { kind: "policy_loaded", at, ..row() }, &json, "")
             }
+            Ok(AuditEvent::RecordingSealed(event)) => {
+                let session = Some(self.find_session(event.session, event.at)?);
+                let row = EventRow { kind: "recording_sealed", at: event.at, session, ..row() };
+                self.told(entry.sequence, row, &json, "")
+            }
+            Ok(AuditEvent::Retention { at, .. }) => {
+                self.told(entry.sequence, EventRow { kind: "retention", at, ..row() }, &json, "")
+            }
             Ok(AuditEvent::GatewayStopped { at }) => {
                 self.told(entry.sequence, EventRow { kind: "gateway_stopped", at, ..row() }, &json, "")
             }

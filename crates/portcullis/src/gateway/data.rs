@@ -18,6 +18,7 @@ const FINGERPRINT_KEY: &str = "keys/fingerprint.key";
 const ADMIN_TOKEN: &str = "admin.token";
 const LISTENERS: &str = "listeners.json";
 const JOURNAL: &str = "journal";
+const RECORDINGS: &str = "recordings";
 const STORE: &str = "portcullis.sqlite";
 /// The largest of the small files read here, in bytes.
 const MAX_FILE: u64 = 64 * 1024;
@@ -76,6 +77,11 @@ impl DataDir {
     /// The journal's folder.
     pub fn journal(&self) -> PathBuf {
         self.0.join(JOURNAL)
+    }
+
+    /// The folder of recordings.
+    pub fn recordings(&self) -> PathBuf {
+        self.0.join(RECORDINGS)
     }
 
     /// The store's file.

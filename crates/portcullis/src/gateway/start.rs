@@ -8,25 +8,27 @@ use portcullis_api::{
     AdminToken, Api, PolicyStatus,
     server::{PROTOCOLS, Web},
 };
-use portcullis_audit::{Error as JournalError, Journal, JournalConfig, Recovery};
+use portcullis_audit::{Error as JournalError, Journal, JournalConfig, Notary, NotaryConfig, Recovery};
 use portcullis_core::{AuditEvent, Clock, SystemClock};
 use portcullis_identity::Identity;
 use portcullis_policy::{Policy, Process, Report, SourceFile, Sync};
 use portcullis_postgres::{Postgres, catalog::Catalogs, upstream::Logins};
 use portcullis_proxy::{
     Admission, CancelMap, CertificatePaths, DirectDial, DownstreamTls, ListenerConfig, ProxyNetworks,
-    Sessions, Shutdown,
+    Sessions, Shutdown, Workers,
     fingerprint::FingerprintKey,
     gate::{Gate, InForce},
-    serve,
+    serve, serve_on,
     supervise::Supervisor,
 };
+use portcullis_record::Recordings;
 use portcullis_sql::{Analyzer, AnalyzerConfig};
 use portcullis_store::{Error as StoreError, Store};
 use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{
     data::{DataDir, Listeners},
+    recordings,
     reload::{Reload, record},
 };
 use crate::{documents, failure::Failure};
@@ -42,7 +44,9 @@ const WEB_PER_SOURCE: u32 = 500;
 pub struct Started {
     pub data: DataDir,
     pub journal: Arc<Journal>,
+    pub notary: Arc<Notary>,
     pub store: Arc<Store>,
+    pub recordings: Arc<Recordings>,
     pub sessions: Arc<Sessions<InForce>>,
     pub supervisor: Arc<Supervisor>,
     pub identity: Arc<Identity>,
@@ -61,7 +65,12 @@ pub struct Started {
 }
 
 /// Makes the gateway and opens its ports.
-pub async fn start(process: &Process, policy: Arc<Policy>, report: &Report) -> Result<Started, Failure> {
+pub async fn start(
+    process: &Process,
+    policy: Arc<Policy>,
+    report: &Report,
+    workers: Arc<Workers>,
+) -> Result<Started, Failure> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = PrometheusBuilder::new()
         .install_recorder()
@@ -70,6 +79,7 @@ pub async fn start(process: &Process, policy: Arc<Policy>, report: &Report) -> R
     // First of all, for it holds the lock: two gateways on one data directory never get past it.
     let (journal, recovery) = journal(process, &data, &clock)?;
     data.remove_listeners();
+    let notary = notary(&data, &journal)?;
     let fingerprints = FingerprintKey::new(data.fingerprint_key()?.expose());
     let admin = AdminToken::new(data.admin_token()?)
         .ok_or_else(|| Failure::cannot("the admin token is too short"))?;
@@ -77,6 +87,7 @@ pub async fn start(process: &Process, policy: Arc<Policy>, report: &Report) -> R
     let store = Store::open(data.store(), clock.now()).map_err(|error| store_failure(&error))?;
     let store = Arc::new(store);
 
+    let recordings = recordings::open(&data, &journal, &clock)?;
     let secrets = Arc::new(SystemSecrets);
     let access =
         Access::new(Arc::clone(&policy), Arc::clone(&store) as _, Arc::clone(&journal), Arc::clone(&clock));
@@ -94,6 +105,7 @@ pub async fn start(process: &Process, policy: Arc<Policy>, report: &Report) -> R
         clock: Arc::clone(&clock),
         limits: process.limits.clone(),
         fingerprints,
+        recordings: Arc::clone(&recordings),
     });
     let supervisor = Supervisor::new(Arc::clone(&gate));
 
@@ -158,11 +170,12 @@ pub async fn start(process: &Process, policy: Arc<Policy>, report: &Report) -> R
         });
         let handler = move |accepted| Arc::clone(&postgres).serve(accepted);
         let admission = Admission::new(process.limits.connections, per_source(process.limits.connections));
-        accepting.push(tokio::spawn(serve(
+        accepting.push(tokio::spawn(serve_on(
             listener,
             config("postgres", admission),
             handler,
             shutdown.clone(),
+            workers,
         )));
     }
     data.write_listeners(&listeners)?;
@@ -178,7 +191,9 @@ pub async fn start(process: &Process, policy: Arc<Policy>, report: &Report) -> R
     Ok(Started {
         data,
         journal,
+        notary,
         store,
+        recordings,
         sessions,
         supervisor,
         identity,
@@ -216,6 +231,13 @@ fn journal(
         }
         error => Failure::cannot(error.to_string()),
     })
+}
+
+/// Takes up the journal's proof. A journal that is not the one that was signed stops the start.
+fn notary(data: &DataDir, journal: &Arc<Journal>) -> Result<Arc<Notary>, Failure> {
+    let key = data.audit_key()?;
+    let notary = Notary::open(Arc::clone(journal), key, NotaryConfig::default());
+    notary.map(Arc::new).map_err(|error| Failure::cannot(error.to_string()))
 }
 
 fn journal_start(

@@ -145,7 +145,7 @@ impl Error {
                 EndReason::ClientQuit | EndReason::ProtocolViolation { .. } => ErrorKind::Client,
                 EndReason::UpstreamQuit { .. } => ErrorKind::Upstream,
                 EndReason::NotRecorded { .. } => ErrorKind::Dependency,
-                EndReason::Internal { .. } => ErrorKind::Internal,
+                EndReason::Internal { .. } | EndReason::NotMasked { .. } => ErrorKind::Internal,
                 _ => ErrorKind::Denied,
             },
         }
@@ -239,6 +239,7 @@ const fn ended(reason: &EndReason) -> &'static str {
         EndReason::ClientQuit => sqlstate::CONNECTION_FAILURE,
         EndReason::UpstreamQuit { .. } => sqlstate::CONNECTION_FAILURE,
         EndReason::ProtocolViolation { .. } => sqlstate::PROTOCOL_VIOLATION,
+        EndReason::NotMasked { .. } => sqlstate::INSUFFICIENT_PRIVILEGE,
         EndReason::Internal { .. } => sqlstate::INTERNAL_ERROR,
         EndReason::WindowOver
         | EndReason::IdentityRevoked { .. }

@@ -8,6 +8,8 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use crate::workers::Place;
+
 /// Who may still come in. Shared by all listeners.
 #[derive(Debug)]
 pub struct Admission {
@@ -22,6 +24,8 @@ pub struct Admission {
 pub struct Slot {
     _all: OwnedSemaphorePermit,
     counted: Option<(Arc<Admission>, IpAddr)>,
+    /// On the worker that serves the transport, once that is decided.
+    pub(super) place: Option<Place>,
 }
 
 /// Why a transport was not let in.
@@ -59,7 +63,7 @@ impl Admission {
     /// There is none left.
     pub fn admit(self: &Arc<Self>, source: Option<IpAddr>) -> Result<Slot, Refused> {
         let all = Arc::clone(&self.all).try_acquire_owned().map_err(|_| Refused::Full)?;
-        let mut slot = Slot { _all: all, counted: None };
+        let mut slot = Slot { _all: all, counted: None, place: None };
         if let Some(source) = source {
             self.count_source(&mut slot, source)?;
         }

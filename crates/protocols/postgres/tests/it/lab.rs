@@ -181,6 +181,9 @@ grants:
             threads: parsers,
             ..AnalyzerConfig::default()
         };
+        let recordings = portcullis_record::RecordingsConfig::new(scratch.join("recordings"));
+        let recordings =
+            portcullis_record::Recordings::open(recordings, clock.clone(), Arc::new(|_| Ok(()))).unwrap();
         let gate = Arc::new(Gate {
             identity,
             access,
@@ -191,6 +194,7 @@ grants:
             clock,
             limits,
             fingerprints: FingerprintKey::new(&[7; 32]),
+            recordings,
         });
         tokio::spawn(Supervisor::new(Arc::clone(&gate)).run());
         let tls = DownstreamTls::self_signed(scratch.path(), &[]).unwrap();
