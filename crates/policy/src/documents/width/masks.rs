@@ -1,6 +1,9 @@
-//! Masks that cover nothing (errors), bind nobody, or stop what a grant of everything seems to give (warnings).
+//! Masks that cover nothing (errors); masks that bind nobody, that stop what a grant of everything seems to give, or that a
+//! grant lets its subjects get around (warnings).
 
 use std::sync::Arc;
+
+use portcullis_core::Verb;
 
 use super::same_subject;
 use crate::{
@@ -15,6 +18,7 @@ pub(super) fn check(resolved: &Resolved, report: &mut Report) {
     unreachable_masks(resolved, report);
     masks_of_nobody(resolved, report);
     stopped_grants(resolved, report);
+    renaming_grants(resolved, report);
 }
 
 /// A mask, or a connection pattern in one, that covers nothing.
@@ -97,5 +101,27 @@ fn stopped_grants(resolved: &Resolved, report: &mut Report) {
                 mask.location
             )],
         );
+    }
+}
+
+/// Masks go by name: who may rename a column, or replace a function that is trusted, is not held by them.
+fn renaming_grants(resolved: &Resolved, report: &mut Report) {
+    for (grant, draft) in &resolved.grants {
+        let Some(connection) = resolved.parts.connections.get(&grant.connection) else { continue };
+        let Some(scope) =
+            draft.scope.iter().find(|rule| rule.value.verb.is_none_or(|verb| verb == Verb::Admin))
+        else {
+            continue;
+        };
+        let binds = |mask: &Mask| {
+            !mask.columns.is_empty() && mask.covers(connection) && !excepts_all(mask, &grant.to)
+        };
+        let Some((mask, _)) = complete(resolved).find(|(mask, _)| binds(mask)) else { continue };
+        let message = format!(
+            "`{}` on `{}` includes ALTER, and the mask `{}` goes by the names of columns",
+            scope.value, grant.connection, mask.name
+        );
+        let help = "who may rename a masked column, or replace a trusted function, can read the values: leave `admin` to identities that may see them";
+        report.push(Severity::Warning, &scope.place, message, vec![help.to_owned()]);
     }
 }
