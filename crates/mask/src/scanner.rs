@@ -271,7 +271,7 @@ impl Scanner {
         }
         if let Some(rule) = self.rules.card {
             if OPEN {
-                if cards::may(text, run.start) && found(run.clone(), rule) {
+                if cards::may(text, &run) && found(run.clone(), rule) {
                     return true;
                 }
             } else if run.start >= past.card

@@ -11,6 +11,8 @@
 //! **References**: ISO/IEC 7812-1 (numbering, annex B: Luhn); the ranges as the networks publish them and as collected at
 //! <https://en.wikipedia.org/wiki/Payment_card_number>.
 
+use std::ops::Range;
+
 use super::{at, before, digits, is_digit};
 
 /// The digits of the shortest (Maestro) and of the longest.
@@ -45,25 +47,47 @@ pub(crate) fn find(text: &[u8], start: usize) -> Option<usize> {
     found.filter(|end| !in_uuid(text, start, *end))
 }
 
-/// Whether a card may start here or be part of what starts here.
-pub(crate) fn may(text: &[u8], start: usize) -> bool {
-    let mut count = 0;
-    let mut end = start;
-    loop {
-        let length = digits(text, end, FEWEST);
-        count += length;
-        end += length;
-        if count >= FEWEST {
-            return true;
-        }
-        if !is_separator(at(text, end)) || !is_digit(text, end + 1) {
-            return false;
-        }
-        end += 1;
-    }
+/// Whether a card may start anywhere in this run of digits, whatever stands before and after it.
+pub(crate) fn may(text: &[u8], run: &Range<usize>) -> bool {
+    // Long runs are rare, and one start in ten is right by chance.
+    run.len() > 2 * MOST || (reach(text, run) && run.clone().any(|start| may_at(text, start)))
 }
 
-pub(crate) const fn is_separator(byte: u8) -> bool {
+/// Whether there are enough digits in and after the run.
+fn reach(text: &[u8], run: &Range<usize>) -> bool {
+    let (mut count, mut end) = (run.len(), run.end);
+    while count < FEWEST && is_separator(at(text, end)) && is_digit(text, end + 1) {
+        let length = digits(text, end + 1, FEWEST);
+        count += length;
+        end += 1 + length;
+    }
+    count >= FEWEST
+}
+
+fn may_at(text: &[u8], start: usize) -> bool {
+    let mut number = [0; MOST];
+    let (mut place, mut group) = (start, 0);
+    for count in 0..MOST {
+        if group >= 3 && is_separator(at(text, place)) && is_digit(text, place + 1) {
+            place += 1;
+            group = 0;
+        }
+        if !is_digit(text, place) {
+            return false;
+        }
+        if let Some(digit) = number.get_mut(count) {
+            *digit = at(text, place) & 15;
+        }
+        if count + 1 >= FEWEST && number.get(..=count).is_some_and(is_card) {
+            return true;
+        }
+        group += 1;
+        place += 1;
+    }
+    false
+}
+
+const fn is_separator(byte: u8) -> bool {
     matches!(byte, b' ' | b'-')
 }
 

@@ -194,13 +194,13 @@ pub(crate) fn is_object(text: &[u8]) -> bool {
     if text.first() != Some(&b'{') || std::str::from_utf8(text).is_err() {
         return false;
     }
-    let (mut at, mut depth) = (0, 0_usize);
+    let (mut at, mut depth, mut opened) = (0, 0_usize, false);
     loop {
         let Ok(token) = next(text, at) else { return false };
         let start = token.as_ref().map_or(text.len(), |token| token.range().start);
         for byte in text.get(at..start).unwrap_or_default() {
-            // Nothing may follow the brace that closes the first one.
-            if depth == 0 && at > 0 {
+            // Nothing but white space may follow the brace that closes the first one.
+            if opened && depth == 0 && !byte.is_ascii_whitespace() {
                 return false;
             }
             match byte {
@@ -211,8 +211,12 @@ pub(crate) fn is_object(text: &[u8]) -> bool {
                 },
                 _ => {}
             }
+            opened = true;
         }
         let Some(token) = token else { return depth == 0 };
+        if depth == 0 {
+            return false;
+        }
         at = token.range().end;
     }
 }
