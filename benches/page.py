@@ -76,6 +76,7 @@ def tables(result):
     yield ("Point queries, 4 clients", "`pgbench -S` in its three query modes. What is put off is the part of the CPU that was used behind the last answer.",
            ["mode", "target", *rates, "CPU µs a transaction", "of pgbouncer", "put off, µs"],
            [[*row, cell(own(samples, row[0], row[1], "behind_us"), 1)] for row in rows(POINT)])
+    yield ("CPU of the gateway by thread", "The same of `judged`, µs a transaction, threads of one kind together.", ["thread", *POINT], by_thread(samples))
     yield ("Latency, one client", "`pgbench -S -M prepared`; the median over a round's transactions, in µs.",
            ["target", "median", "added to direct", "99th percentile added", "CPU µs a transaction", "of pgbouncer"],
            [[name, cell(own(samples, "latency", name, "latency_us"), 0), cell(added(samples, "latency", name) if name != "direct" else None, 0),
@@ -92,6 +93,16 @@ def tables(result):
     memory = result.get("memory", {})
     yield ("Memory", f"What a fresh process with 100 sessions grows by with {memory.get('sessions', 0):,} more, divided by these: idle TLS sessions, server's side included, that have run one statement each.",
            ["target", "KiB a session"], [[name, f"{kib:.1f}"] for name, kib in memory.get("kib", {}).items()])
+
+
+def by_thread(samples):
+    def of(workload, thread):
+        values = [sample["threads"].get(thread, 0.0) for sample in samples.get(workload, {}).get("judged", []) if "threads" in sample]
+        return spread(values) if values else None
+    names = {name for workload in POINT for sample in samples.get(workload, {}).get("judged", []) for name in sample.get("threads", {})}
+    rows = [(name, [of(workload, name) for workload in POINT]) for name in names]
+    rows = [row for row in rows if any(found and found[0] >= 0.1 for found in row[1])]
+    return [[name, *(cell(found, 1) for found in cells)] for name, cells in sorted(rows, key=lambda row: -max(found[0] for found in row[1] if found))]
 
 
 def milliseconds(samples, name):
@@ -194,7 +205,7 @@ def page(result, old):
 def canned():
     def some(rate, cpu, **more):
         return [{"per_second": rate * (1 + at / 100), "cpu_us": cpu, **{name: value + at for name, value in more.items()}} for at in range(5)]
-    point = {"direct": some(1000, 0.0), "pgbouncer": some(800, 50.0), "judged": some(816, 48.0), "pass": some(790, 60.0)}
+    point = {"direct": some(1000, 0.0), "pgbouncer": some(800, 50.0), "judged": [{**sample, "threads": {"worker": 40.0, "index": 8.0, "timer": 0.0}} for sample in some(816, 48.0)], "pass": some(790, 60.0)}
     bulk = {"direct": some(100, 0.0), "pgbouncer": some(90, 10.0), "judged": some(70, 30.0)}
     return {
         "facts": {"date": "2026-01-01", "cores": 2, "processor": "a processor", "memory_gib": 8, "kernel": "Linux 6.1", "postgresql": "15.1", "pgbouncer": "1.18.0",
@@ -226,5 +237,6 @@ def self_test():
     assert "| simple | judged | 0.82 (0.82 to 0.82) | 1.02 (1.02 to 1.02) | 48.0 (48.0 to 48.0) | 0.96 (0.96 to 0.96) | - |" in first, first
     assert "`masked` is left out" in first and "wrote no recordings" in first and "select-binary, of direct" in first
     assert all(len(table[2]) == len(row) for table in tables(result) for row in table[3]), "every row has a cell for each column"
+    assert "| worker | 40.0 (40.0 to 40.0) | - | - |\n| index |" in first and "timer" not in first, first
     assert set(UNITS) >= set(result["samples"]) and "1.02" in plain(result)
     print("benches: tables, budget and page are as they should be")

@@ -33,7 +33,7 @@ def pgbench(target, workload, length):
         command.append("-C")
     if workload == "latency":
         command += ["-l", f"--log-prefix={prefix}"]
-    before = target.cpu_seconds()
+    before, threads = target.cpu_seconds(), target.threads()
     done = subprocess.run(command, env=target.env, capture_output=True, text=True)
     answered = target.cpu_seconds()
     target.settle()
@@ -45,6 +45,7 @@ def pgbench(target, workload, length):
         return float(re.search(pattern, done.stdout).group(1))
     count = number(r"actually processed: (\d+)")
     sample = {"per_second": number(r"tps = ([\d.]+)"), "cpu_us": used / count * 1e6, "behind_us": (used - answered + before) / count * 1e6}
+    sample["threads"] = {name: (seconds - threads.get(name, 0.0)) / count * 1e6 for name, seconds in target.threads().items()}
     if workload == "connect":
         sample["latency_us"] = number(r"average connection time = ([\d.]+) ms") * 1000
     if workload == "latency":

@@ -24,6 +24,8 @@ use crate::{
     SessionView, WhoamiView,
 };
 
+mod recording;
+
 /// The longest answer read, in bytes.
 const MAX_ANSWER: usize = 64 * 1024 * 1024;
 
@@ -59,6 +61,9 @@ pub enum ClientError {
     /// The gateway said no.
     #[error("{}", .0.detail)]
     Refused(Box<ProblemBody>),
+    /// The recording cannot be read on.
+    #[error("{0}")]
+    Recording(String),
     /// What answered is not a gateway of this version.
     #[error("the answer is not that of a gateway: {0}")]
     Answer(String),

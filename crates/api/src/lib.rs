@@ -25,5 +25,5 @@ pub use problem::{Problem, ProblemBody};
 pub use server::{Api, PolicyStatus, Rejected};
 pub use types::{
     ConnectionView, GrantView, KillAnswer, KillIdentity, KillSession, LiftAnswer, LiftIdentity, PolicyView,
-    SessionState, SessionView, WhoamiView,
+    RecordingView, SessionDetail, SessionState, SessionView, WhoamiView,
 };

@@ -21,6 +21,7 @@ use crate::{
 mod admin;
 mod agent;
 mod health;
+mod recordings;
 
 pub(crate) fn router(api: Arc<Api>) -> Router {
     let v1 = Router::new()
@@ -29,6 +30,8 @@ pub(crate) fn router(api: Arc<Api>) -> Router {
         .route("/connections", get(agent::connections))
         .route("/windows", get(agent::windows))
         .route("/sessions", get(admin::sessions))
+        .route("/sessions/{id}", get(recordings::session))
+        .route("/sessions/{id}/recording", get(recordings::recording))
         .route("/sessions/{id}/kill", post(admin::kill_session))
         .route("/kill", post(admin::kill_identity))
         .route("/lift", post(admin::lift))

@@ -26,6 +26,7 @@ use portcullis_policy::Report;
 use portcullis_proxy::{
     Accepted, Sessions, Shutdown, gate::InForce, handshake_failed, supervise::Supervisor,
 };
+use portcullis_record::Recordings;
 use portcullis_store::Store;
 use rustls::ServerConfig;
 use serde::{Deserialize, Serialize};
@@ -81,6 +82,8 @@ pub struct Api {
     pub draining: Shutdown,
     /// Repeats decisions of live sessions when a block came into force.
     pub supervisor: Arc<Supervisor>,
+    /// What sessions did.
+    pub recordings: Arc<Recordings>,
 }
 
 impl std::fmt::Debug for Api {

@@ -8,6 +8,7 @@ use portcullis_core::{
 };
 use portcullis_policy::{Connection, Grant};
 use portcullis_proxy::LiveSession;
+use portcullis_record::Recording;
 use portcullis_store::{Ending, SessionRow};
 use serde::{Deserialize, Serialize};
 
@@ -128,6 +129,69 @@ pub struct SessionView {
     pub bytes_in: u64,
     /// Bytes to the client.
     pub bytes_out: u64,
+}
+
+/// One session and its recording.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionDetail {
+    /// The session.
+    #[serde(flatten)]
+    pub session: SessionView,
+    /// Its recording; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recording: Option<RecordingView>,
+}
+
+/// A recording, as its files tell without being unpacked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordingView {
+    /// `open`, `whole`, `torn` (the gateway died under it) or `unfinished` (its end is missing).
+    pub state: String,
+    /// Sealed segments.
+    pub segments: u64,
+    /// Events in them.
+    pub events: u64,
+    /// Their length on the disk.
+    pub bytes: u64,
+    /// When the first event in them happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_at: Option<Timestamp>,
+    /// When the last event in them happened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_at: Option<Timestamp>,
+    /// What is wrong with it, if it cannot be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+}
+
+impl From<&Recording> for RecordingView {
+    fn from(recording: &Recording) -> Self {
+        let segments = recording.segments();
+        Self {
+            state: recording.state().as_str().to_owned(),
+            segments: segments.len() as u64,
+            events: segments.iter().map(|segment| segment.header.index.events).sum(),
+            bytes: segments.iter().map(|segment| segment.bytes).sum(),
+            first_at: segments.first().map(|segment| segment.header.index.first_at),
+            last_at: segments.last().map(|segment| segment.header.index.last_at),
+            problem: None,
+        }
+    }
+}
+
+impl RecordingView {
+    /// A recording that cannot be read.
+    pub fn broken(problem: String) -> Self {
+        Self {
+            state: "broken".to_owned(),
+            segments: 0,
+            events: 0,
+            bytes: 0,
+            first_at: None,
+            last_at: None,
+            problem: Some(problem),
+        }
+    }
 }
 
 /// How a session stands.

@@ -66,6 +66,42 @@ pub enum Error {
     /// An event could not be encoded.
     #[error("an event cannot be encoded: {0}")]
     Encode(#[source] serde_json::Error),
+    /// An event is not the one whose hash the proof holds: somebody rewrote the journal, or the proof.
+    #[error(
+        "the journal was altered: event {sequence}{} in `{path}` at byte {offset} is not the one that the proof covers; \
+         run `portcullis audit verify`",
+        session.as_ref().map(|session| format!(" of session {session}")).unwrap_or_default(),
+        path = path.display()
+    )]
+    Altered {
+        /// The segment.
+        path: PathBuf,
+        /// Where the event's frame starts.
+        offset: u64,
+        /// The event.
+        sequence: u64,
+        /// Its session, if it says one.
+        session: Option<String>,
+    },
+    /// The journal ends before events that the proof covers.
+    #[error(
+        "the journal was cut: it ends before event {end}, and the proof covers events up to {covered}; \
+         run `portcullis audit verify`"
+    )]
+    Truncated {
+        /// How many events the journal has.
+        end: u64,
+        /// How many the proof has.
+        covered: u64,
+    },
+    /// The proof's own files are not as they were written.
+    #[error("the journal's proof is damaged or was altered: `{path}`: {fault}", path = path.display())]
+    Proof {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// The journal's own thread is gone, or one of its holders panicked.
     #[error("the journal has stopped after an internal error")]
     Stopped,

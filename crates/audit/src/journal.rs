@@ -98,8 +98,8 @@ pub(crate) struct Shared {
 }
 
 impl Journal {
-    /// Opens the journal in `config.dir`, checks all of it, cuts a torn end, and starts its thread. Blocks: reads every
-    /// segment once.
+    /// Opens the journal in `config.dir`, checks it, cuts a torn end, and starts its thread. Blocks: reads every segment that
+    /// the proof does not know as closed; of the others header and length.
     pub fn open(config: JournalConfig, clock: Arc<dyn Clock>) -> Result<(Arc<Self>, Recovery), Error> {
         Self::open_on(config, clock, Arc::new(Disk))
     }
@@ -168,9 +168,14 @@ impl Journal {
     /// Waits until everything before `position` is on the disk (`strict`); returns at once in `fast`. Callers that wait at
     /// the same time share one sync. Cancel safe.
     pub async fn settled(&self, position: Position) -> Result<(), Error> {
-        if self.shared.config.sync == Sync::Fast {
-            return Ok(());
+        match self.shared.config.sync {
+            Sync::Fast => Ok(()),
+            Sync::Strict => self.synced(position).await,
         }
+    }
+
+    /// Waits until everything before `position` is on the disk, in `fast` too. Cancel safe.
+    pub async fn synced(&self, position: Position) -> Result<(), Error> {
         let mut progress = self.shared.progress.subscribe();
         if let Some(outcome) = progress.borrow().outcome(position) {
             return outcome;

@@ -116,11 +116,18 @@ impl Reader {
 
     /// The next entry; `None` when there is none yet.
     pub fn read(&mut self) -> Result<Option<Entry>, Error> {
+        let Some((sequence, json)) = self.read_payload()? else { return Ok(None) };
+        let json = json.to_vec();
+        Ok(Some(Entry { sequence, next: self.position, json }))
+    }
+
+    /// Moves past the next frame: its sequence, and its payload, which stays valid until the next call.
+    pub(crate) fn read_payload(&mut self) -> Result<Option<(u64, &[u8])>, Error> {
         let Some(length) = self.advance()? else { return Ok(None) };
         let start =
             usize::try_from(self.position.offset - length as u64 - self.chunk_at).unwrap_or(usize::MAX);
-        let json = self.chunk.get(start..start.saturating_add(length)).unwrap_or_default().to_vec();
-        Ok(Some(Entry { sequence: self.position.sequence - 1, next: self.position, json }))
+        let payload = self.chunk.get(start..start.saturating_add(length)).unwrap_or_default();
+        Ok(Some((self.position.sequence - 1, payload)))
     }
 
     /// Moves past the next frame; the length of its payload, which ends at the position and is in the chunk.
@@ -306,6 +313,20 @@ impl Iterator for Reader {
         self.over |= result.is_err();
         result.transpose()
     }
+}
+
+/// The header of a segment, which must be the one its name says.
+pub(crate) fn read_header(folder: &Path, number: u64) -> Result<SegmentHeader, Error> {
+    let path = segment_path(folder, number);
+    let corrupt = |fault: String| Error::Corrupt { path: path.clone(), offset: 0, fault };
+    let mut head = [0; HEADER_LEN];
+    let file = File::open(&path).map_err(Error::io("open", &path))?;
+    let got = read_up_to(&file, &mut head, 0).map_err(Error::io("read", &path))?;
+    let header = SegmentHeader::decode(head.get(..got).unwrap_or_default()).map_err(corrupt)?;
+    if header.number != number {
+        return Err(corrupt(format!("it is segment {}, not {number}", header.number)));
+    }
+    Ok(header)
 }
 
 /// Where segment `number` lives.

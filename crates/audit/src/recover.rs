@@ -1,6 +1,10 @@
-//! Opening what an earlier run left: every frame is checked, a torn end is cut, anything else wrong stops the start.
+//! Opening what an earlier run left: frames are checked, a torn end is cut, anything else wrong stops the start.
+//!
+//! A closed segment that the proof has noted was read whole before: of it only header and length are looked at again. That
+//! finds accidents of a file system; who reads everything, and finds intent, is [`crate::verify`].
 
 use std::{
+    collections::HashMap,
     fs::File,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
@@ -8,8 +12,9 @@ use std::{
 
 use crate::{
     Error, Position,
-    format::SegmentHeader,
-    reader::{self, Torn, read_dir},
+    format::{HEADER_LEN, SegmentHeader},
+    proof::Span,
+    reader::{self, Reader, Source, Torn, read_dir},
     storage::{self, Storage},
 };
 
@@ -55,8 +60,16 @@ pub(crate) struct Existing {
 /// Checks every segment in `folder` and cuts a torn end.
 pub(crate) fn recover(folder: &Path, storage: &dyn Storage) -> Result<Existing, Error> {
     let segments = reader::segments(folder)?;
-    let mut reader = read_dir(folder);
-    let (mut events, mut last) = (0, None);
+    let start = known_start(folder, &segments)?;
+    let mut reader = match start {
+        Some(start) => Reader::new(folder.to_owned(), start, Source::Files),
+        None => read_dir(folder),
+    };
+    let first = match (start, segments.first()) {
+        (Some(_), Some(number)) => reader::read_header(folder, *number)?.first_sequence,
+        _ => 0,
+    };
+    let (mut events, mut last) = (start.map_or(0, |start| start.sequence - first), None);
     loop {
         let more = reader.advance()?.is_some();
         if let Some(header) = reader.header() {
@@ -83,6 +96,40 @@ pub(crate) fn recover(folder: &Path, storage: &dyn Storage) -> Result<Existing, 
         end = Position { segment: *segment, offset: 0, ..end };
     }
     Ok(Existing { recovery: Recovery { segments: segments.len() as u64, events, end, cut }, last })
+}
+
+/// The start of the first segment that must be read: those before it are closed and were read whole before, and header and
+/// length are as they were then. `None` where the first one must be.
+fn known_start(folder: &Path, segments: &[u64]) -> Result<Option<Position>, Error> {
+    let spans: HashMap<u64, Span> =
+        Span::read(folder)?.into_iter().flatten().map(|span| (span.segment, span)).collect();
+    let mut start = None;
+    let Some((_, closed)) = segments.split_last() else { return Ok(None) };
+    for (number, next) in closed.iter().zip(segments.iter().skip(1)) {
+        let Some(span) = spans.get(number) else { break };
+        let path = reader::segment_path(folder, *number);
+        let corrupt = |offset, fault: String| Error::Corrupt { path: path.clone(), offset, fault };
+        let header = reader::read_header(folder, *number)?;
+        let bytes = path.metadata().map_err(Error::io("look at", &path))?.len();
+        if header.first_sequence != span.first || start.is_some_and(|at: Position| at.sequence != span.first)
+        {
+            return Err(corrupt(
+                0,
+                format!("it starts at event {}, not {}", header.first_sequence, span.first),
+            ));
+        }
+        if bytes != span.bytes {
+            return Err(corrupt(bytes.min(span.bytes), format!("it has {bytes} bytes, not {}", span.bytes)));
+        }
+        if *next != number + 1 {
+            return Err(Error::Missing {
+                segment: number + 1,
+                path: reader::segment_path(folder, number + 1),
+            });
+        }
+        start = Some(Position { sequence: span.end, segment: *next, offset: HEADER_LEN as u64 });
+    }
+    Ok(start)
 }
 
 fn cut_off(folder: &Path, torn: &Torn, storage: &dyn Storage) -> Result<Cut, Error> {

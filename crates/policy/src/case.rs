@@ -25,8 +25,10 @@ pub struct TestCase {
     pub window: bool,
     /// What should come out.
     pub expect: Expectation,
-    /// The grant or guardrail that should decide.
+    /// The grant, guardrail or mask that should decide.
     pub rule: Option<String>,
+    /// The names of the masks that should be in force, all of them; absent: any.
+    pub masks: Option<Vec<String>>,
     /// `file:line`.
     pub location: String,
 }

@@ -14,10 +14,11 @@ mod grants;
 mod guardrails;
 mod identity;
 pub(crate) mod keys;
+mod masks;
 mod process;
 mod reader;
 mod references;
-mod suggest;
+pub(crate) mod suggest;
 mod tree;
 mod width;
 
@@ -107,7 +108,7 @@ fn document(reader: &mut Reader<'_>, root: &Node, draft: &mut Draft) {
         guardrails::read(reader, node, draft);
     }
     if let Some(node) = section("masks") {
-        guardrails::masks(reader, node);
+        masks::read(reader, node, draft);
     }
     if let Some(node) = section("tests") {
         cases::read(reader, node, draft);

@@ -1,9 +1,13 @@
 //! `explain`: what the policy says about an identity, a connection and operations, by the same code that decides sessions.
 
+mod masks;
+
 use std::{borrow::Cow, fmt, net::IpAddr, sync::Arc};
 
 use portcullis_core::{ConnectionName, Decision, GrantId, Operation, Principal, RuleRef, Timestamp, Verdict};
 use serde::Serialize;
+
+pub use masks::MaskAnswer;
 
 use crate::{Expectation, Facts, Grant, Policy, When};
 
@@ -49,6 +53,8 @@ pub struct Explanation {
     pub operations: Vec<OperationAnswer>,
     /// Every grant of the connection, and what it has to say.
     pub grants: Vec<GrantAnswer>,
+    /// The masks in force for the identity on the connection; empty where no grant gives access.
+    pub masks: Vec<MaskAnswer>,
     /// The policy's version.
     pub policy: Arc<str>,
 }
@@ -101,9 +107,12 @@ pub fn explain(policy: &Arc<Policy>, question: &Question<'_>) -> Explanation {
             decision,
             operations: Vec::new(),
             grants: answers,
+            masks: Vec::new(),
             policy: Arc::clone(policy.version()),
         };
     };
+    let masks = policy.session_masks(connection, question.principal);
+    let masks = masks.iter().flat_map(|masks| masks.all()).map(|mask| MaskAnswer::new(mask)).collect();
     let judge = |grants: &[Arc<Grant>]| -> Vec<OperationAnswer> {
         let rules = policy.session_rules(connection, grants, question.principal);
         question
@@ -127,6 +136,7 @@ pub fn explain(policy: &Arc<Policy>, question: &Question<'_>) -> Explanation {
                 decision,
                 operations,
                 grants: answers,
+                masks,
                 policy: Arc::clone(policy.version()),
             };
         }
@@ -144,6 +154,7 @@ pub fn explain(policy: &Arc<Policy>, question: &Question<'_>) -> Explanation {
                     decision,
                     operations,
                     grants: answers,
+                    masks,
                     policy: Arc::clone(policy.version()),
                 };
             }
@@ -156,6 +167,7 @@ pub fn explain(policy: &Arc<Policy>, question: &Question<'_>) -> Explanation {
         decision,
         operations,
         grants: answers,
+        masks,
         policy: Arc::clone(policy.version()),
     }
 }
@@ -271,6 +283,9 @@ impl fmt::Display for Explanation {
                 answer.kind,
                 answer.resources.join(", ")
             )?;
+        }
+        for mask in &self.masks {
+            writeln!(f, "  mask    {mask}")?;
         }
         for grant in &self.grants {
             writeln!(f, "  grant   {} ({}): {}", grant.grant, grant.location, grant.why)?;

@@ -17,7 +17,7 @@ use crate::{Connection, Subject, capability::Control, glob};
 
 /// One mask. It has `columns`, or `detectors`, or both.
 ///
-/// INVARIANT(mask-binds-whatever-is-granted): whom a mask binds is said by the mask alone; no grant frees anyone from it.
+/// Whom it binds is said by the mask alone: no grant frees anyone from it.
 #[derive(Clone, Debug)]
 pub struct Mask {
     /// Its name, unique in the policy.
@@ -127,14 +127,7 @@ impl Mask {
 
     /// How much it hides: of several masks on one column the greatest wins, of equals the first.
     pub fn strength(&self) -> u8 {
-        match self.transform {
-            Transform::Null => 6,
-            Transform::Redact => 5,
-            Transform::Hash => 4,
-            Transform::Pattern(_) => 3,
-            Transform::Last4 => 2,
-            Transform::Email => 1,
-        }
+        self.transform.strength()
     }
 
     /// The reference decisions carry.
@@ -151,32 +144,5 @@ impl Mask {
         let columns = (!self.columns.is_empty()).then_some(Control::MaskColumns);
         let detect = (!self.detectors.is_empty()).then_some(Control::MaskDetect);
         columns.into_iter().chain(detect)
-    }
-}
-
-/// What documents call a detector.
-pub(crate) fn detector_name(detector: &Detector) -> &str {
-    match detector {
-        Detector::CreditCard => "credit-card",
-        Detector::Email => "email",
-        Detector::UsSsn => "us-ssn",
-        Detector::Iban => "iban",
-        Detector::Phone => "phone",
-        Detector::ApiKey => "api-key",
-        Detector::Jwt => "jwt",
-        Detector::PrivateKey => "private-key",
-        Detector::Regex { name, .. } => name,
-    }
-}
-
-/// What documents call a transform.
-pub(crate) fn transform_name(transform: &Transform) -> &'static str {
-    match transform {
-        Transform::Redact => "redact",
-        Transform::Last4 => "last4",
-        Transform::Hash => "hash",
-        Transform::Email => "email",
-        Transform::Null => "null",
-        Transform::Pattern(_) => "pattern",
     }
 }

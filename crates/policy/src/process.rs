@@ -118,6 +118,12 @@ pub struct Limits {
     pub audit_text: usize,
     /// How long sessions may finish after SIGTERM.
     pub drain: Duration,
+    /// Rows of one operation's result that are recorded; what is beyond is counted.
+    pub recorded_rows: usize,
+    /// Bytes of one operation's result that are recorded; what is beyond is counted.
+    pub recorded_bytes: usize,
+    /// The longest row that can be masked, in bytes; a longer one is refused.
+    pub masked_row: usize,
 }
 
 impl Default for Limits {
@@ -129,6 +135,9 @@ impl Default for Limits {
             token: 64 << 10,
             audit_text: 64 << 10,
             drain: Duration::from_secs(30),
+            recorded_rows: 1000,
+            recorded_bytes: 1 << 20,
+            masked_row: 16 << 20,
         }
     }
 }

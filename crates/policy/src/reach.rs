@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use portcullis_core::{ConnectionName, GrantId, Principal};
 use serde::Serialize;
 
-use crate::{Connection, Grant, Policy, When, documents::print_duration};
+use crate::{Connection, Grant, Mask, Policy, When, documents::print_duration};
 
 /// One way to reach a connection: a grant, said for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -35,6 +35,8 @@ pub struct Way {
     pub recorded: bool,
     /// The guardrails on the connection that bind: `no ddl (block)`.
     pub guardrails: Vec<String>,
+    /// The masks on the connection that bind: `cards (last4)`; of a question about a connection, with whom they bind.
+    pub masks: Vec<String>,
     /// Where the grant stands, `file:line`.
     pub location: String,
 }
@@ -69,6 +71,8 @@ impl Way {
     ) -> Self {
         let binding = policy.guardrails().iter().filter(|guardrail| guardrail.covers(connection));
         let binding = binding.filter(|guardrail| !who.is_some_and(|who| guardrail.excepts(who)));
+        let masks = policy.masks().iter().filter(|mask| mask.covers(connection));
+        let masks = masks.filter(|mask| who.is_none_or(|who| mask.binds(who)));
         Self {
             connection: connection.name.clone(),
             protocol: connection.protocol.as_str(),
@@ -83,9 +87,27 @@ impl Way {
             guardrails: binding
                 .map(|guardrail| format!("{} ({})", guardrail.name, guardrail.action.as_str()))
                 .collect(),
+            masks: masks
+                .map(|mask| match who {
+                    Some(_) => format!("{} ({})", mask.name, mask.transform.as_str()),
+                    None => format!("{} ({}{})", mask.name, mask.transform.as_str(), whom(mask)),
+                })
+                .collect(),
             location: grant.location.clone(),
         }
     }
+}
+
+/// Whom a mask binds, where not everybody.
+fn whom(mask: &Mask) -> String {
+    let mut out = String::new();
+    for (word, subjects) in [("to", &mask.to), ("except", &mask.except)] {
+        let subjects: Vec<String> = subjects.iter().map(ToString::to_string).collect();
+        if !subjects.is_empty() {
+            out.push_str(&format!(", {word} {}", subjects.join(", ")));
+        }
+    }
+    out
 }
 
 impl fmt::Display for Way {
@@ -104,6 +126,10 @@ impl fmt::Display for Way {
         if let Some(condition) = &self.condition {
             write!(f, ", if {condition}")?;
         }
+        if !self.masks.is_empty() {
+            write!(f, ", masked by {}", self.masks.join(", "))?;
+        }
+        f.write_str(if self.recorded { ", recorded" } else { ", not recorded" })?;
         write!(f, " [{} at {}]", self.grant, self.location)
     }
 }

@@ -6,7 +6,7 @@ use portcullis_core::{
     Decision, Obligation, Operation, Principal, ResourceRef, RuleRef, Verb, Verdict, operation::Classified,
 };
 
-use crate::{Connection, Grant, Guardrail, GuardrailAction, Policy, ScopeRule, SessionMasks};
+use crate::{Connection, Grant, Guardrail, GuardrailAction, Mask, Policy, ScopeRule, SessionMasks};
 
 /// The rules of one session: the scopes of its grants together, and the guardrails and masks that bind its
 /// principal here.
@@ -24,6 +24,8 @@ pub struct SessionRules {
     record: bool,
     read_only: bool,
     pass_through: bool,
+    /// The mask without which it would be pass-through.
+    stopped_by: Option<Arc<Mask>>,
 }
 
 /// One grant's scope, with what an allow by it says.
@@ -58,14 +60,15 @@ impl SessionRules {
         let guardrails: Vec<BoundGuardrail> =
             covering().filter(|guardrail| !guardrail.excepts(principal)).map(BoundGuardrail::new).collect();
         let masks = policy.session_masks(connection, principal);
-        let seen_into =
-            covering().next().is_some() || masks.as_ref().is_some_and(|masks| masks.refuses_opaque());
+        let open = all_scope.iter().any(ScopeRule::is_everything) && covering().next().is_none();
+        let stopped_by = masks.as_ref().and_then(|masks| masks.opaque()).filter(|_| open).map(Arc::clone);
         Self {
             policy_version: Arc::clone(policy.version()),
             connection: Arc::clone(connection),
             record: grants.iter().any(|grant| grant.recorded),
             read_only: !all_scope.is_empty() && all_scope.iter().all(|rule| rule.verb == Some(Verb::Read)),
-            pass_through: all_scope.iter().any(ScopeRule::is_everything) && !seen_into,
+            pass_through: open && stopped_by.is_none(),
+            stopped_by,
             scopes,
             all_scope,
             guardrails,
@@ -117,10 +120,12 @@ impl SessionRules {
         if let Classified::Not(why) = &operation.classified
             && !self.pass_through
         {
-            return Decision::deny(
-                rule("classification", "unclassified"),
-                format!("{why}; {NOT_CLASSIFIED}"),
-            );
+            return match &self.stopped_by {
+                Some(mask) => mask.refuses_unclassified(why),
+                None => {
+                    Decision::deny(rule("classification", "unclassified"), format!("{why}; {NOT_CLASSIFIED}"))
+                }
+            };
         }
         match self.covering(operation) {
             Ok(scope) => Decision {
@@ -252,5 +257,18 @@ impl Guardrail {
             name: self.name.clone(),
             location: Some(self.location.clone()),
         }
+    }
+}
+
+impl Mask {
+    /// The answer to an operation nobody could classify, where only this mask keeps it from passing.
+    fn refuses_unclassified(&self, why: &str) -> Decision {
+        let columns: Vec<String> = self.columns.iter().map(|column| format!("`{column}`")).collect();
+        let reason = format!(
+            "{why}; the mask `{}` on {} refuses what the gateway does not fully understand; rewrite the statement in a plainer form",
+            self.name,
+            columns.join(", ")
+        );
+        Decision::deny(self.rule_ref(), reason)
     }
 }

@@ -53,6 +53,7 @@ pub fn key_tables() -> Vec<(&'static str, &'static [&'static str])> {
         ("Grant", &k::GRANT),
         ("Guardrail", &k::GUARDRAIL),
         ("Mask", &k::MASK),
+        ("OwnDetector", &k::DETECTOR),
         ("Test", &k::TEST),
         ("Who", &k::WHO),
         ("Retention", &k::RETENTION),

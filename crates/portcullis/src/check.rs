@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use portcullis_policy::{Diagnostic, Report, check, check_process};
+use portcullis_policy::{Diagnostic, Policy, Report, check, check_process};
 use serde::Serialize;
 
 use crate::{
@@ -38,6 +38,30 @@ struct Answer<'a> {
     diagnostics: Vec<&'a Diagnostic>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy: Option<String>,
+    /// How many of each the policy has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    counts: Option<Counts>,
+}
+
+#[derive(Clone, Copy, Serialize)]
+struct Counts {
+    connections: usize,
+    grants: usize,
+    guardrails: usize,
+    masks: usize,
+    tests: usize,
+}
+
+impl Counts {
+    fn of(policy: &Policy) -> Self {
+        Self {
+            connections: policy.connections().count(),
+            grants: policy.grants().len(),
+            guardrails: policy.guardrails().len(),
+            masks: policy.masks().len(),
+            tests: policy.tests().len(),
+        }
+    }
 }
 
 /// Runs it.
@@ -72,6 +96,7 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
             errors,
             warnings,
             diagnostics: reports.iter().flat_map(|report| report.diagnostics()).collect(),
+            counts: policy.as_deref().map(Counts::of),
             policy: policy.map(|policy| policy.version().to_string()),
         })?,
         Format::Table => {
@@ -85,9 +110,10 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
             let count = |n: usize, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
             match &policy {
                 Some(policy) if errors == 0 => output::line(format!(
-                    "ok: {}, {}, {} (policy {})",
+                    "ok: {}, {}, {}, {} (policy {})",
                     count(policy.connections().count(), "connection"),
                     count(policy.grants().len(), "grant"),
+                    count(policy.masks().len(), "mask"),
                     count(warnings, "warning"),
                     policy.version(),
                 )),

@@ -18,8 +18,9 @@ use crate::{
 /// Says whether an identity may do something, by which rule, why, and where in the documents that stands.
 ///
 /// The same code decides in the gateway. Exits 0 when the answer is allow, 1 when not. Without a statement it answers whether
-/// the connection opens. Names without a schema are looked for along `--search-path`; views and functions of your own are not
-/// known here, so the gateway may see more in a statement than this does.
+/// the connection opens. The masks that bind the identity there are listed; what becomes of a masked column in a statement, the
+/// gateway judges by the database's catalog. Names without a schema are looked for along `--search-path`; views and functions of
+/// your own are not known here, so the gateway may see more in a statement than this does.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   portcullis explain --config gateway.yaml --identity-group incident-triage-agents prod-logs 'SELECT * FROM events'")]

@@ -14,6 +14,7 @@ mod demo;
 mod dev_idp;
 mod documents;
 mod explain;
+mod export;
 mod failure;
 mod gateway;
 mod identity;
@@ -22,6 +23,7 @@ mod local;
 mod output;
 mod reach;
 mod remote;
+mod replay;
 mod request;
 mod sessions;
 mod statements;
@@ -72,6 +74,9 @@ enum Command {
     Whoami(whoami::Args),
     Connections(connections::Args),
     Sessions(sessions::Args),
+    Replay(replay::Args),
+    Watch(replay::WatchArgs),
+    Export(export::Args),
     Kill(kill::Args),
     Audit(audit::Args),
     Token(token::Args),
@@ -93,6 +98,9 @@ fn main() -> ExitCode {
         Command::Whoami(args) => whoami::run(args, cli.output),
         Command::Connections(args) => connections::run(args, cli.output),
         Command::Sessions(args) => sessions::run(args, cli.output),
+        Command::Replay(args) => replay::run(args, cli.output),
+        Command::Watch(args) => replay::watch(args, cli.output),
+        Command::Export(args) => export::run(args),
         Command::Kill(args) => kill::run(args, cli.output),
         Command::Audit(args) => audit::run(args, cli.output),
         Command::Token(args) => token::run(args, cli.output),

@@ -12,7 +12,8 @@ use crate::{
 
 /// Lists what an identity can reach, or who can reach a connection: every grant, when, with what scope, under what condition.
 ///
-/// Read from the grants that decide; conditions are shown, not judged. Exits 1 when there is no way.
+/// Read from the grants that decide; conditions are shown, not judged. The guardrails and masks that bind there are shown too,
+/// and whether sessions are recorded. Exits 1 when there is no way.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Examples:
   portcullis reach --config gateway.yaml --identity-group incident-triage-agents
@@ -46,7 +47,18 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => output::json(&ways)?,
         Format::Table => {
-            let headings = ["connection", "to", "when", "scope", "condition", "guardrails", "grant", "where"];
+            let headings = [
+                "connection",
+                "to",
+                "when",
+                "scope",
+                "condition",
+                "guardrails",
+                "masks",
+                "recorded",
+                "grant",
+                "where",
+            ];
             output::table(&headings, ways.iter().map(row).collect(), "no grant gives access");
         }
     }
@@ -64,8 +76,14 @@ fn row(way: &Way) -> Vec<String> {
         when,
         way.scope.join(" "),
         way.condition.clone().unwrap_or_else(|| "-".to_owned()),
-        if way.guardrails.is_empty() { "-".to_owned() } else { way.guardrails.join(", ") },
+        listed(&way.guardrails),
+        listed(&way.masks),
+        if way.recorded { "yes" } else { "no" }.to_owned(),
         way.grant.to_string(),
         way.location.clone(),
     ]
+}
+
+fn listed(names: &[String]) -> String {
+    if names.is_empty() { "-".to_owned() } else { names.join(", ") }
 }

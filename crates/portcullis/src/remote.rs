@@ -188,6 +188,8 @@ pub fn failed(error: ClientError) -> Failure {
         ClientError::Setup(text) => Failure::usage(text),
         ClientError::Unreachable { .. } => Failure::new(Exit::Unreachable, error.to_string())
             .next("is it running? a self-signed gateway needs --ca FILE: `<data>/tls/self-signed.crt` of the gateway"),
+        ClientError::Recording(_) => Failure::new(Exit::No, crate::output::printable(&error.to_string()))
+            .next("compare the hashes in the journal: portcullis audit search --kind recording_sealed --session SESSION"),
         ClientError::Answer(_) => Failure::new(Exit::Unreachable, error.to_string()),
         ClientError::Refused(problem) => {
             let failure = Failure::new(Exit::Refused, crate::output::printable(&problem.detail));

@@ -1,4 +1,4 @@
-//! `portcullis sessions`: who is connected, and who was.
+//! `portcullis sessions`: who is connected, who was, and what one of them did.
 
 use portcullis_api::{ClientError, SessionState, SessionView, client::Rows};
 use portcullis_store::{SessionQuery, Sessions};
@@ -10,14 +10,23 @@ use crate::{
     remote::{self, AdminArgs},
 };
 
-/// Lists live sessions; with `--all` those of the past and refused attempts too.
+mod show;
+pub mod source;
+
+/// Lists live sessions; with `--all` those of the past and refused attempts too. `sessions show` has one of them whole.
 ///
 /// Where no gateway runs on the data directory of `--config`, the index there is read instead, and standard error says so.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Args {
+    #[command(subcommand)]
+    command: Option<Command>,
     /// Ended sessions and refused attempts too, the newest first
     #[arg(long)]
     all: bool,
+    /// Only with a statement in which all of these words occur, of the past too; `"in quotes"` the whole as it stands
+    #[arg(long, value_name = "WORDS")]
+    search: Option<String>,
     /// Only to this connection
     #[arg(long, value_name = "NAME")]
     connection: Option<String>,
@@ -31,8 +40,23 @@ pub struct Args {
     admin: AdminArgs,
 }
 
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    Show(Box<show::Args>),
+}
+
+impl Args {
+    /// Whether those of the past are asked for.
+    fn history(&self) -> bool {
+        self.all || self.search.is_some()
+    }
+}
+
 /// Runs it.
 pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
+    if let Some(Command::Show(show)) = &args.command {
+        return show::run(show, format);
+    }
     let page = match ask(args)? {
         Some(page) => page,
         None => offline(args)?,
@@ -61,9 +85,10 @@ fn ask(args: &Args) -> Result<Option<Rows<SessionView>>, Failure> {
         return Ok(None);
     }
     let client = args.admin.client()?;
-    let mut query = vec![("history", args.all.to_string()), ("limit", args.limit.to_string())];
+    let mut query = vec![("history", args.history().to_string()), ("limit", args.limit.to_string())];
     query.extend(args.connection.iter().map(|name| ("connection", name.clone())));
     query.extend(args.identity.iter().map(|name| ("identity", name.clone())));
+    query.extend(args.search.iter().map(|words| ("text", words.clone())));
     match crate::block_on(client.sessions(&query))? {
         Ok(page) => Ok(Some(page)),
         Err(ClientError::Unreachable { .. }) if data.is_some() && !args.admin.names_address() => Ok(None),
@@ -73,13 +98,14 @@ fn ask(args: &Args) -> Result<Option<Rows<SessionView>>, Failure> {
 
 fn offline(args: &Args) -> Result<Rows<SessionView>, Failure> {
     let Some(data) = args.admin.data()? else { return Err(Failure::usage("no data directory is named")) };
-    if !args.all {
+    if !args.history() {
         // Without a gateway nothing is live, whatever an index says that saw no end.
         let _ = local::store(&data)?;
         return Ok(Rows { rows: Vec::new(), next: None });
     }
     let query = SessionQuery {
         which: Sessions::All,
+        text: args.search.clone(),
         connection: args.connection.clone(),
         identity: args.identity.clone(),
         limit: Some(args.limit),

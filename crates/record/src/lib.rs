@@ -19,14 +19,19 @@ pub mod format;
 #[doc(hidden)]
 pub mod fuzz;
 mod place;
+mod postgres;
+pub mod reader;
 pub mod recorder;
 pub mod recordings;
 mod recover;
 mod sealer;
 pub mod storage;
+pub mod view;
 mod writer;
 
 pub use error::{Error, NotRecording};
 pub use event::{Column, Event, Format, Item, Parameter, Parameters, Recorded};
+pub use reader::{Recording, Seek, State};
 pub use recorder::Recorder;
-pub use recordings::{Forgotten, Health, Recordings, RecordingsConfig, RowLimits, Sealed};
+pub use recordings::{Health, Past, Recordings, RecordingsConfig, RowLimits, Sealed};
+pub use view::{View, Views, What};

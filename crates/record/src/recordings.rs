@@ -116,9 +116,9 @@ pub struct Sealed {
 /// after a crash whether it had been called.
 pub type Announce = Arc<dyn Fn(&Sealed) -> Result<(), String> + Send + Sync>;
 
-/// A recording that retention deleted.
+/// A recording that is past its time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Forgotten {
+pub struct Past {
     /// The session.
     pub session: SessionId,
     /// When its last event happened.
@@ -309,12 +309,18 @@ impl Recordings {
         }
     }
 
-    /// Deletes the recordings of sessions whose last event happened before `before`. The journal keeps the hashes. Blocks.
+    /// The recordings of sessions whose last event happened before `before`, none of them live. Blocks.
     ///
     /// # Errors
-    /// The folder cannot be read; what cannot be deleted is logged and left for the next time.
-    pub fn forget_before(&self, before: Timestamp) -> Result<Vec<Forgotten>, Error> {
-        crate::recover::forget_before(&self.shared, before)
+    /// The folder cannot be read. A recording that cannot be is logged and left.
+    pub fn past(&self, before: Timestamp) -> Result<Vec<Past>, Error> {
+        crate::recover::past(&self.shared, before)
+    }
+
+    /// Deletes recordings, once the journal says that they go; it keeps their hashes. How many are gone; what cannot be deleted is
+    /// logged and found past its time again. Blocks.
+    pub fn forget(&self, past: &[Past]) -> u64 {
+        crate::recover::forget(&self.shared, past)
     }
 
     /// Writes and seals what is there, and takes no more. Blocks.

@@ -5,7 +5,7 @@ use std::{fs, io, path::Path};
 use portcullis_core::{SessionId, Timestamp};
 
 use crate::{
-    Error, Forgotten,
+    Error, Past,
     format::{OPEN_HEADER, OpenHeader, SEALED_HEADER, SealedHeader},
     place,
     recordings::Shared,
@@ -73,56 +73,63 @@ pub(crate) fn header(path: &Path) -> Result<(SealedHeader, u64), Error> {
     Ok((header, length))
 }
 
-/// See [`crate::Recordings::forget_before`].
-pub(crate) fn forget_before(shared: &Shared, before: Timestamp) -> Result<Vec<Forgotten>, Error> {
+/// See [`crate::Recordings::past`].
+pub(crate) fn past(shared: &Shared, before: Timestamp) -> Result<Vec<Past>, Error> {
     let dir = &shared.config.dir;
-    let first_kept = place::day(before);
-    let mut forgotten = Vec::new();
+    let last = place::day(before);
+    let open = left_open(shared)?;
+    let mut past = Vec::new();
     // A session does not end before the day it began.
-    for day in names(dir)?.into_iter().filter(|name| is_day(name) && **name <= *first_kept) {
+    for day in names(dir)?.into_iter().filter(|name| is_day(name) && **name <= *last) {
         let folder = dir.join(&day);
         for name in names(&folder)? {
             let Ok(session) = name.parse::<SessionId>() else { continue };
-            match forget(shared, &folder.join(&name), session, before) {
-                Ok(gone) => forgotten.extend(gone),
+            let is_open = shared.queue().live.contains_key(&session)
+                || open.binary_search_by(|(other, _)| other.cmp(&session)).is_ok();
+            if is_open {
+                continue;
+            }
+            match weigh(&folder.join(&name), session) {
+                Ok(found) if found.ended_at < before => past.push(found),
+                Ok(_) => {}
                 Err(error) => {
-                    tracing::error!(%session, %error, "a recording past its time could not be deleted");
+                    tracing::error!(%session, %error, "a recording is not looked at for its retention")
                 }
             }
         }
-        // Only where nothing is left in it.
-        let _ = fs::remove_dir(&folder);
     }
-    Ok(forgotten)
+    Ok(past)
+}
+
+/// See [`crate::Recordings::forget`].
+pub(crate) fn forget(shared: &Shared, past: &[Past]) -> u64 {
+    let mut gone = 0;
+    for Past { session, .. } in past {
+        let folder = place::folder(&shared.config.dir, *session);
+        match fs::remove_dir_all(&folder) {
+            Ok(()) => gone += 1,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::error!(%session, %error, "a recording past its time could not be deleted"),
+        }
+        if let Some(day) = folder.parent() {
+            // Only where nothing is left in it.
+            let _ = fs::remove_dir(day);
+        }
+    }
+    gone
 }
 
 fn is_day(name: &str) -> bool {
     name.len() == 10 && name.bytes().all(|byte| byte.is_ascii_digit() || byte == b'-')
 }
 
-fn forget(
-    shared: &Shared,
-    folder: &Path,
-    session: SessionId,
-    before: Timestamp,
-) -> Result<Option<Forgotten>, Error> {
-    if shared.queue().live.contains_key(&session) || has_open_segment(shared, session)? {
-        return Ok(None);
-    }
-    let mut gone = Forgotten { session, ended_at: Timestamp::default(), segments: 0, bytes: 0 };
+fn weigh(folder: &Path, session: SessionId) -> Result<Past, Error> {
+    let mut past = Past { session, ended_at: Timestamp::default(), segments: 0, bytes: 0 };
     for name in names(folder)?.iter().filter(|name| place::of_segment(name).is_some()) {
         let (header, length) = header(&folder.join(name))?;
-        gone.ended_at = gone.ended_at.max(header.index.last_at);
-        gone.segments += 1;
-        gone.bytes += length;
+        past.ended_at = past.ended_at.max(header.index.last_at);
+        past.segments += 1;
+        past.bytes += length;
     }
-    if gone.ended_at >= before {
-        return Ok(None);
-    }
-    fs::remove_dir_all(folder).map_err(Error::io("remove", folder))?;
-    Ok(Some(gone))
-}
-
-fn has_open_segment(shared: &Shared, session: SessionId) -> Result<bool, Error> {
-    Ok(left_open(shared)?.iter().any(|(open, _)| *open == session))
+    Ok(past)
 }

@@ -13,6 +13,7 @@ use portcullis_core::{Operation, StatementKind, Verb};
 
 use crate::{
     Catalog, SearchPaths, SessionState, SettingChange,
+    lineage::{self, CopyOut, MaskMap, MaskRefusal, MaskedOutput, Plan},
     names::Name,
     resolve::{self, Resolved},
     session_state::{SessionEffect, Transaction},
@@ -79,6 +80,21 @@ impl Analysis {
     ) -> Vec<Resolved> {
         resolve::resolve(self, catalog, paths, session)
     }
+
+    /// What of each statement's output is masked, in order; or why one of them cannot be run beside masked columns. May be cached
+    /// exactly as what [`Analysis::resolve_fully`] gives. Under an empty map everything is clear.
+    ///
+    /// # Errors
+    /// A statement could give a masked value away.
+    pub fn masked(
+        &self,
+        masks: &MaskMap,
+        catalog: &dyn Catalog,
+        paths: &SearchPaths,
+        session: &dyn SessionState,
+    ) -> Result<Vec<MaskedOutput>, Box<MaskRefusal>> {
+        lineage::masked(self, masks, catalog, paths, session)
+    }
 }
 
 static NEXT_SHAPE: AtomicU64 = AtomicU64::new(1);
@@ -114,6 +130,9 @@ pub struct Statement {
     /// `EXPLAIN` without `ANALYZE`: nothing runs, so what would be written is only looked at.
     pub(crate) explain_only: bool,
     pub(crate) opaque: bool,
+    /// What it does with columns.
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) copy_out: Option<CopyOut>,
 }
 
 impl Statement {
@@ -142,6 +161,11 @@ impl Statement {
     /// Changes of settings it makes.
     pub fn settings(&self) -> &[SettingChange] {
         &self.settings
+    }
+
+    /// How it writes its data, where it is a `COPY … TO STDOUT`.
+    pub fn copy_out(&self) -> Option<&CopyOut> {
+        self.copy_out.as_ref()
     }
 
     /// What it does to the session's memory.

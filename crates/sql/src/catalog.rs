@@ -57,6 +57,26 @@ pub struct Reached {
     pub name: Box<str>,
 }
 
+/// One column of a relation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Column {
+    /// The name.
+    pub name: Box<str>,
+    /// `pg_attribute.attnum`: dropped columns leave gaps.
+    pub number: i16,
+    /// `pg_attribute.atttypid`; 0 where not known.
+    pub type_oid: u32,
+    /// Computed from others: `COPY` of the table leaves it out.
+    pub generated: bool,
+}
+
+impl Column {
+    /// A column that is stored, of a type that is not known.
+    pub fn new(number: i16, name: impl Into<Box<str>>) -> Self {
+        Self { name: name.into(), number, type_oid: 0, generated: false }
+    }
+}
+
 /// One relation.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Relation {
@@ -68,8 +88,16 @@ pub struct Relation {
     pub name: Box<str>,
     /// What it is.
     pub kind: RelationKind,
-    /// Its columns, system columns left out. Empty: not known, then no column name is ruled out.
-    pub columns: Vec<Box<str>>,
+    /// Its columns in order, system columns left out. Empty: not known, then no column name is ruled out.
+    pub columns: Vec<Column>,
+    /// The oids of the relations it inherits from or is a partition of.
+    pub parents: Vec<u32>,
+    /// For a view or a materialised view: its query as `pg_get_viewdef` spells it under the search path `pg_catalog`, so that
+    /// names outside of `pg_catalog` have their schema. Empty where there is none or it is not known.
+    pub definition: Box<str>,
+    /// For a view or a table with rules: the oids of the relations its own rules name, those of schemas that the session
+    /// may not use included.
+    pub names: Vec<u32>,
     /// For a view or a table with rules: every relation its rules reach, transitively.
     pub reaches: Vec<Reached>,
     /// For a view or a table with rules: the oids of every function its rules call, transitively.
@@ -85,9 +113,22 @@ impl Relation {
             name: name.into(),
             kind: RelationKind::Table,
             columns: Vec::new(),
+            parents: Vec::new(),
+            definition: Box::default(),
+            names: Vec::new(),
             reaches: Vec::new(),
             calls: Vec::new(),
         }
+    }
+
+    /// Whether it can have a column of that name: it has one, or its columns are not known.
+    pub fn may_have(&self, column: &str) -> bool {
+        self.columns.is_empty() || self.has(column)
+    }
+
+    /// Whether it certainly has the column.
+    pub fn has(&self, column: &str) -> bool {
+        self.columns.iter().any(|known| &*known.name == column)
     }
 }
 
@@ -247,6 +288,10 @@ pub struct CatalogSnapshot {
     functions_by_oid: HashMap<u32, Arc<Function>>,
     operators: BySchema<Vec<Operator>>,
     types: BySchema<Type>,
+    /// Relations of schemas that the session may not use: no name leads there, but views do.
+    hidden: BySchema<Relation>,
+    /// Types of users whose values are sent as text in both formats: enums, citext, domains over text.
+    text_types: HashSet<u32>,
 }
 
 impl CatalogSnapshot {
@@ -292,6 +337,31 @@ impl CatalogSnapshot {
         }
     }
 
+    /// Adds a relation of a schema that the session may not use: it is found by no name, but views reach it.
+    pub fn add_hidden_relation(&mut self, relation: Relation) {
+        self.hidden.entry(relation.schema.clone()).or_default().insert(relation.name.clone(), relation);
+    }
+
+    /// Notes that values of a type are sent as their text in both formats.
+    pub fn add_text_type(&mut self, oid: u32) {
+        self.text_types.insert(oid);
+    }
+
+    /// Whether values of a type of users are sent as their text in both formats.
+    pub fn is_text_type(&self, oid: u32) -> bool {
+        self.text_types.contains(&oid)
+    }
+
+    /// Every relation, those of schemas that the session may not use included, in no order.
+    pub(crate) fn all_relations(&self) -> impl Iterator<Item = &Relation> {
+        self.relations().chain(self.hidden.values().flat_map(HashMap::values))
+    }
+
+    /// The relation of that name, whether or not the session may use its schema.
+    pub(crate) fn any_relation(&self, schema: &str, name: &str) -> Option<&Relation> {
+        self.relation(schema, name).or_else(|| self.hidden.get(schema)?.get(name))
+    }
+
     /// Every relation, in no order.
     pub fn relations(&self) -> impl Iterator<Item = &Relation> {
         self.relations.values().flat_map(HashMap::values)
@@ -321,5 +391,34 @@ impl Catalog for CatalogSnapshot {
 
     fn type_named(&self, schema: &str, name: &str) -> Option<&Type> {
         self.types.get(schema)?.get(name)
+    }
+}
+
+/// A snapshot with the relations that no name leads to: what views are made of.
+pub(crate) struct WholeCatalog<'a>(pub(crate) &'a CatalogSnapshot);
+
+impl Catalog for WholeCatalog<'_> {
+    fn has_schema(&self, schema: &str) -> bool {
+        self.0.has_schema(schema)
+    }
+
+    fn relation(&self, schema: &str, name: &str) -> Option<&Relation> {
+        self.0.any_relation(schema, name)
+    }
+
+    fn functions(&self, schema: &str, name: &str) -> &[Arc<Function>] {
+        self.0.functions(schema, name)
+    }
+
+    fn function_by_oid(&self, oid: u32) -> Option<&Arc<Function>> {
+        self.0.function_by_oid(oid)
+    }
+
+    fn operators(&self, schema: &str, name: &str) -> &[Operator] {
+        self.0.operators(schema, name)
+    }
+
+    fn type_named(&self, schema: &str, name: &str) -> Option<&Type> {
+        self.0.type_named(schema, name)
     }
 }

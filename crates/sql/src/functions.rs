@@ -126,6 +126,20 @@ pub(crate) fn listed(name: &str) -> Option<BuiltIn> {
     })
 }
 
+/// Whether a built-in reads tables that are given as text or oid, files, the log of changes or statistics: no column of a
+/// statement says what it gives back.
+pub(crate) fn reads_hidden(name: &str) -> bool {
+    #[rustfmt::skip]
+    const READERS: [&str; 26] = [
+        "query_to_xml", "query_to_xmlschema", "query_to_xml_and_xmlschema", "table_to_xml", "table_to_xmlschema",
+        "table_to_xml_and_xmlschema", "schema_to_xml", "schema_to_xmlschema", "schema_to_xml_and_xmlschema",
+        "database_to_xml", "database_to_xmlschema", "database_to_xml_and_xmlschema", "cursor_to_xml",
+        "cursor_to_xmlschema", "ts_stat", "ts_rewrite", "currtid", "currtid2", "currtid_byreloid", "currtid_byrelname",
+        "pg_mcv_list_items", "pg_read_file", "pg_read_file_old", "pg_read_binary_file", "lo_import", "pg_execute_server_program",
+    ];
+    READERS.contains(&name) || name.starts_with("pg_logical_slot_")
+}
+
 /// What a call of a built-in needs.
 pub(crate) fn built_in(function: &Function) -> BuiltIn {
     match listed(&function.name) {

@@ -10,7 +10,7 @@
 //! expressions are code of a relation's owner: they run under the permission on the relation and are not listed.
 //!
 //! **How to read it**: [`analyzer`] (cache, threads), `parse` (text -> tree -> statements), `walk` (one statement), `resolve`
-//! (names -> resources), `functions` (which built-in functions are free).
+//! (names -> resources), `functions` (which built-in functions are free); `lineage` (which output columns are masked).
 //!
 //! **References**: PostgreSQL 18 `gram.y`, `parse_func.c`, `parse_relation.c`, `namespace.c`; libpg_query 18.
 
@@ -22,6 +22,7 @@ pub mod error;
 mod functions;
 pub mod fuzz;
 pub mod harmless;
+mod lineage;
 pub mod names;
 mod normalise;
 mod outside;
@@ -37,10 +38,14 @@ mod walk;
 pub use analysis::{Analysis, Statement};
 pub use analyzer::{Analyzer, AnalyzerConfig, AnalyzerCounts};
 pub use catalog::{
-    Catalog, CatalogSnapshot, Function, FunctionKind, FunctionLanguage, Operator, Reached, Relation,
+    Catalog, CatalogSnapshot, Column, Function, FunctionKind, FunctionLanguage, Operator, Reached, Relation,
     RelationKind, Type, Volatility,
 };
 pub use error::AnalysisError;
+pub use lineage::{
+    ColumnRule, ColumnTest, CopyFormat, CopyOut, FunctionTest, MaskMap, MaskRefusal, MaskedColumn,
+    MaskedOutput, OutputColumn, OutputMask, masked_function_call,
+};
 pub use names::{UNRESOLVED_SCHEMA, resource_name};
 pub use resolve::{Resolved, resolve_function_call};
 pub use search_path::{SearchPath, SearchPaths};

@@ -7,6 +7,7 @@ use portcullis_core::StatementKind;
 use crate::{
     Analysis, Statement,
     analysis::{Shape, Uses},
+    lineage::Plan,
 };
 
 impl Analysis {
@@ -25,6 +26,8 @@ impl Analysis {
             effect: None,
             explain_only: false,
             opaque: true,
+            plan: Arc::new(Plan::Opaque("a text that cannot be read")),
+            copy_out: None,
         };
         Self { text: text.into(), shape: Arc::new(Shape::new(vec![statement], true)) }
     }

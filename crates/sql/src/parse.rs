@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     Analysis, AnalysisError,
     analysis::{Shape, Statement},
+    lineage::{self, CopyOut, Plan},
     tree::{self, Value},
     walk::Walker,
 };
@@ -28,9 +29,20 @@ pub(crate) fn analyze(text: Arc<str>) -> Result<Analysis, AnalysisError> {
         literal_sensitive |= walker.is_literal_sensitive() || !SHAREABLE.contains(&node.kind);
         let range =
             if raw.len() == 1 { None } else { Some(range_of(&text, one.stmt_location, one.stmt_len)) };
-        statements.push(Statement { range, ..walker.finish() });
+        let (plan, sensitivity) = lineage::plan(&node);
+        literal_sensitive |= sensitivity == lineage::Sensitivity::Literals;
+        let copy_out = CopyOut::of(&node);
+        statements.push(Statement { range, plan: Arc::new(plan), copy_out, ..walker.finish() });
     }
     Ok(Analysis { text, shape: Arc::new(Shape::new(statements, literal_sensitive)) })
+}
+
+/// The plan of a text that is one statement; nothing where it is not. Recursive: only on a thread with a big stack.
+pub(crate) fn plan_of(text: &str) -> Option<Plan> {
+    let parsed = pg_query::parse(text, pg_query::ParserOptions::DEFAULT).ok()?;
+    let [only] = parsed.protobuf.stmts.as_slice() else { return None };
+    let Ok(Value::Node(node)) = tree::tree_of(only.stmt.as_ref()?.as_ref()) else { return None };
+    Some(lineage::plan(&node).0)
 }
 
 /// The bytes of one statement of several, without white space around it; the grammar leaves out comments before it. A length

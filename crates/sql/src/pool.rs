@@ -14,7 +14,8 @@ use crate::{Analysis, AnalysisError, parse};
 /// Stack of a parsing thread. The parser's own guard gives its C code 2 MiB, and 64 MiB holds what that lets through when our
 /// side decodes, walks and drops it; frames of an unoptimised build are several times as large. Only what is touched takes
 /// memory.
-const STACK_BYTES: usize = if cfg!(debug_assertions) { 256 * 1024 * 1024 } else { 64 * 1024 * 1024 };
+pub(crate) const STACK_BYTES: usize =
+    if cfg!(debug_assertions) { 256 * 1024 * 1024 } else { 64 * 1024 * 1024 };
 
 /// Texts that may wait for a thread, per thread; more block their callers.
 const QUEUE_PER_THREAD: usize = 16;

@@ -50,10 +50,7 @@ pub(crate) fn resolve(
     let mut all = Vec::with_capacity(analysis.statements().len());
     let mut restructured = session.structure_may_differ();
     for statement in analysis.statements() {
-        let mut resolver = Resolver::new(catalog, &paths, session, &made);
-        resolver.restructured = restructured;
-        resolver.statement(statement, 0);
-        let resolved = resolver.finish(analysis, statement);
+        let (resolved, _) = resolve_one(analysis, statement, catalog, &paths, session, &made, restructured);
         // What this statement changes holds, perhaps, for those after it in the same text.
         for change in resolved.settings.iter().filter(|change| change.concerns("search_path")) {
             paths.to_mut().apply(change);
@@ -68,6 +65,42 @@ pub(crate) fn resolve(
         all.push(resolved);
     }
     all
+}
+
+/// One statement, after `made` of the same text, and the code it runs that nobody sees into.
+pub(crate) fn resolve_one(
+    analysis: &Analysis,
+    statement: &Statement,
+    catalog: &dyn Catalog,
+    paths: &SearchPaths,
+    session: &dyn SessionState,
+    made: &[&SessionEffect],
+    restructured: bool,
+) -> (Resolved, Code) {
+    let mut resolver = Resolver::new(catalog, paths, session, made);
+    resolver.restructured = restructured;
+    resolver.statement(statement, 0);
+    let code = std::mem::take(&mut resolver.code);
+    (resolver.finish(analysis, statement), code)
+}
+
+/// The code that a call by oid runs.
+pub(crate) fn code_of_call(oid: u32, catalog: &dyn Catalog) -> Code {
+    let paths = SearchPaths::unknown("");
+    let mut resolver = Resolver::new(catalog, &paths, &crate::NoSessionState, &[]);
+    resolver.calls(&[oid], None);
+    resolver.code
+}
+
+/// What runs that can look at any table without saying so.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Code {
+    /// Functions of users but those that certainly only compute, by schema and name, behind views and operators too.
+    pub(crate) functions: BTreeSet<(Box<str>, Box<str>)>,
+    /// A call of something the catalog does not know.
+    pub(crate) unknown: Option<String>,
+    /// A function of the server that reads what it is told to in text.
+    pub(crate) reads: Option<Box<str>>,
 }
 
 /// The operation of a FunctionCall message: a call by oid, its arguments unseen. What arguments would decide is refused
@@ -113,6 +146,7 @@ struct Resolver<'a> {
     leaves_read_only: bool,
     /// What the catalog knows may be gone: see [`SessionState::structure_may_differ`].
     restructured: bool,
+    code: Code,
 }
 
 impl<'a> Resolver<'a> {
@@ -136,6 +170,7 @@ impl<'a> Resolver<'a> {
             changes: Vec::new(),
             leaves_read_only: false,
             restructured: false,
+            code: Code::default(),
         }
     }
 
@@ -373,8 +408,7 @@ impl<'a> Resolver<'a> {
             columns.push("*".into());
         } else {
             for column in used.loose_columns.iter().flat_map(|loose| loose.iter()) {
-                let exists =
-                    |relation: &Relation| relation.columns.is_empty() || relation.columns.contains(column);
+                let exists = |relation: &Relation| relation.may_have(column);
                 if &**column == "*" || known.is_none_or(exists) {
                     columns.push(column.clone());
                 }

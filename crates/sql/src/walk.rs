@@ -18,6 +18,7 @@ use portcullis_core::{StatementKind, Verb};
 
 use crate::{
     analysis::{ArgumentCount, CallForm, FunctionUse, Lookup, RelationUse, Statement, Uses},
+    lineage::Plan,
     names::Name,
     session_state::{SessionEffect, Transaction},
     settings::{SettingChange, SettingScope, SettingValue},
@@ -133,6 +134,7 @@ impl<'a> Walker<'a> {
         self.literal_sensitive
     }
 
+    /// The statement, without its plan.
     pub(crate) fn finish(self) -> Statement {
         Statement {
             range: None,
@@ -146,6 +148,8 @@ impl<'a> Walker<'a> {
             effect: self.effect,
             explain_only: self.explain_only,
             opaque: self.opaque,
+            plan: Arc::new(Plan::Other),
+            copy_out: None,
         }
     }
 
@@ -563,19 +567,19 @@ impl<'a> Walker<'a> {
 }
 
 /// `[[catalog.]schema.]name` of a `RangeVar`. The catalog can only be the database one is in: the server refuses others.
-fn relation_name(node: &Node) -> Name {
+pub(crate) fn relation_name(node: &Node) -> Name {
     match node.text("schemaname") {
         "" => Name::bare(node.text("relname")),
         schema => Name::qualified(schema, node.text("relname")),
     }
 }
 
-fn alias_of(node: &Node) -> Option<Box<str>> {
+pub(crate) fn alias_of(node: &Node) -> Option<Box<str>> {
     node.child("alias").map(|alias| alias.text("aliasname").into())
 }
 
 /// A name from a list of `String`s: the last two count.
-fn name_of(parts: &[Value]) -> Option<Name> {
+pub(crate) fn name_of(parts: &[Value]) -> Option<Name> {
     match parts {
         [] => None,
         [only] => Some(Name::bare(only.string()?)),
@@ -584,7 +588,7 @@ fn name_of(parts: &[Value]) -> Option<Name> {
 }
 
 /// The text of a constant; through a cast only where that keeps the text.
-fn constant(node: &Node) -> Option<Box<str>> {
+pub(crate) fn constant(node: &Node) -> Option<Box<str>> {
     match node.kind {
         "AConst" => {
             let value = node.child("val")?;

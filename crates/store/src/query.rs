@@ -225,6 +225,25 @@ impl Filter {
         }
     }
 
+    /// Sessions with a statement in which every word occurs.
+    pub(crate) fn statement(&mut self, text: &str) {
+        let (long, short): (Vec<_>, Vec<_>) =
+            words(text).into_iter().partition(|word| word.chars().count() >= TRIGRAM);
+        if !long.is_empty() {
+            let phrases: Vec<_> = long.into_iter().map(fts_phrase).collect();
+            self.add(
+                "s.id IN (SELECT e.session FROM events e WHERE e.shape IN (SELECT rowid FROM search WHERE search MATCH ?))",
+                [phrases.join(" AND ")],
+            );
+        }
+        for word in short {
+            self.add(
+                "s.id IN (SELECT e.session FROM events e JOIN shapes p ON p.id = e.shape WHERE p.text LIKE ? ESCAPE '\\')",
+                [like_pattern(word)],
+            );
+        }
+    }
+
     pub(crate) fn sql(&self) -> String {
         if self.conditions.is_empty() {
             String::new()

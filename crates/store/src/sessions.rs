@@ -21,6 +21,11 @@ const MOST: u32 = 10_000;
 pub struct SessionQuery {
     /// All, or those that have not ended.
     pub which: Sessions,
+    /// This one.
+    pub session: Option<SessionId>,
+    /// With a statement in which every one of these words occurs, or the reason of its decision: as in
+    /// [`AuditQuery::text`](crate::AuditQuery::text).
+    pub text: Option<String>,
     /// To this connection.
     pub connection: Option<String>,
     /// By a principal whose name, key, object id, application id, or a group of it, is exactly this (case aside).
@@ -101,6 +106,10 @@ impl Store {
         let limit = query.limit.unwrap_or(100).min(MOST);
         let mut filter = Filter::default();
         filter.add_option("s.id < ?", query.cursor.map(int));
+        filter.add_option("s.session = ?", query.session.map(|session| session.to_string()));
+        if let Some(text) = &query.text {
+            filter.statement(text);
+        }
         filter.add_option("s.connection = ?", query.connection.clone());
         filter.identity("s.principal", query.identity.as_deref());
         filter.add_option("s.started_at >= ?", query.from.map(Timestamp::as_micros));

@@ -18,7 +18,7 @@ use crate::{
     types::MAX_ROWS,
 };
 
-fn query<T>(asked: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
+pub(super) fn query<T>(asked: Result<Query<T>, QueryRejection>) -> Result<T, Problem> {
     match asked {
         Ok(Query(query)) => Ok(query),
         // Its text names the key and what was expected of it: an administrator's own words, never a token.
@@ -34,6 +34,8 @@ pub(super) struct Which {
     history: bool,
     connection: Option<String>,
     identity: Option<String>,
+    /// With a statement in which all of these words occur; only with `history`.
+    text: Option<String>,
     limit: Option<u32>,
     cursor: Option<u64>,
 }
@@ -48,6 +50,7 @@ pub(super) async fn sessions(
     let which = query(asked)?;
     if which.history {
         let query = SessionQuery {
+            text: which.text,
             connection: which.connection,
             identity: which.identity,
             limit: Some(which.limit.unwrap_or(100).min(MAX_ROWS)),
@@ -58,6 +61,9 @@ pub(super) async fn sessions(
         let page = blocking(move || store.sessions(&query)).await?.map_err(failed)?;
         let rows = page.rows.into_iter().map(SessionView::from).collect();
         return Ok(Json(Page { rows, next: page.next }));
+    }
+    if which.text.is_some() {
+        return Err(Problem::malformed("`text` is searched for in the index: ask with `history=true`"));
     }
     let rows = api.sessions.list().into_iter().map(SessionView::from).filter(|view| {
         let facts = view.facts.as_deref();
@@ -144,7 +150,7 @@ pub(super) async fn policy(
     }))
 }
 
-fn failed(error: portcullis_store::Error) -> Problem {
+pub(super) fn failed(error: portcullis_store::Error) -> Problem {
     tracing::error!(%error, "the index could not be searched");
     Problem::unavailable()
 }

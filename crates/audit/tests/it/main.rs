@@ -7,9 +7,14 @@
     reason = "test code outside `#[test]` functions"
 )]
 
+mod attacks;
 mod faults;
 mod files;
 mod kill;
+mod notary;
 mod power;
+mod proving;
 mod reading;
+mod retention;
+mod signed;
 mod support;

@@ -8,7 +8,7 @@ use crate::{
     Expectation, Retention, Who,
     documents::{
         draft::{Draft, TestDraft},
-        guardrails, identity, keys,
+        guardrails, identity, keys, masks,
         reader::{Placed, Reader},
         tree::Node,
     },
@@ -16,6 +16,7 @@ use crate::{
 
 /// When tests without `now` happen: 2026-01-05T12:00:00Z, a Monday at noon.
 pub(crate) const DEFAULT_NOW: Timestamp = Timestamp::from_seconds(1_767_614_400);
+const HOUR: Duration = Duration::from_secs(3_600);
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// Reads the list of tests into the draft.
@@ -50,6 +51,7 @@ fn test(reader: &mut Reader<'_>, node: &Node) -> Option<TestDraft> {
         reader.word(node, "`expect`", &Expectation::ALL.map(|expect| (expect.as_str(), expect)))
     });
     let rule = fields.get("rule").and_then(|node| guardrails::title(reader, node, "`rule`"));
+    let masks = fields.get("masks").map(|node| masks::names(reader, node));
     let now =
         fields.get("now").and_then(|node| reader.parse::<Timestamp>(node, "`now`")).unwrap_or(DEFAULT_NOW);
     let source = fields.get("source").and_then(|node| reader.parse::<IpAddr>(node, "`source`"));
@@ -74,6 +76,7 @@ fn test(reader: &mut Reader<'_>, node: &Node) -> Option<TestDraft> {
         window,
         expect: expect?,
         rule,
+        masks,
     })
 }
 
@@ -103,15 +106,15 @@ fn who(reader: &mut Reader<'_>, node: &Node) -> Option<(Placed<Who>, Vec<Placed<
 pub(crate) fn retention(reader: &mut Reader<'_>, node: &Node, draft: &mut Draft) {
     let Some(fields) = reader.fields(node, &keys::RETENTION) else { return };
     let defaults = Retention::default();
-    let mut days = |key: &str, default: Duration| {
+    let mut kept = |key: &str, least: Duration, default: Duration| {
         fields
             .get(key)
-            .and_then(|node| reader.duration(node, &format!("`{key}`"), DAY..DAY * 3_650))
+            .and_then(|node| reader.duration(node, &format!("`{key}`"), least..DAY * 3_650))
             .unwrap_or(default)
     };
     let retention = Retention {
-        recordings: days("recordings", defaults.recordings),
-        audit: days("audit", defaults.audit),
+        recordings: kept("recordings", HOUR, defaults.recordings),
+        audit: kept("audit", DAY, defaults.audit),
     };
     if let Some(earlier) = &draft.retention {
         let location = earlier.place.location();

@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use portcullis_core::{ConnectionName, Pattern, Timestamp};
 
+use portcullis_mask::{Detector, Transform};
+
 use crate::{
-    Condition, Connection, Expectation, GuardrailAction, Protocol, ProviderConfig, Retention, ScopeRule,
-    When, Who, documents::reader::Placed,
+    ColumnPattern, Condition, Connection, Expectation, Filter, FunctionPattern, GuardrailAction, Opaque,
+    Protocol, ProviderConfig, Retention, ScopeRule, When, Who, documents::reader::Placed,
 };
 
 /// Everything read.
@@ -21,6 +23,7 @@ pub(crate) struct Draft {
     pub(crate) refused_providers: usize,
     pub(crate) grants: Vec<GrantDraft>,
     pub(crate) guardrails: Vec<GuardrailDraft>,
+    pub(crate) masks: Vec<MaskDraft>,
     pub(crate) tests: Vec<TestDraft>,
     pub(crate) retention: Option<Placed<Retention>>,
 }
@@ -84,6 +87,23 @@ pub(crate) struct GuardrailDraft {
 }
 
 #[derive(Debug)]
+pub(crate) struct MaskDraft {
+    /// Empty: refused, and told.
+    pub(crate) name: Placed<String>,
+    pub(crate) connections: Vec<Placed<Pattern>>,
+    pub(crate) columns: Vec<ColumnPattern>,
+    pub(crate) detectors: Vec<Detector>,
+    pub(crate) transform: Transform,
+    pub(crate) filter: Filter,
+    pub(crate) opaque: Opaque,
+    pub(crate) trusted_functions: Vec<FunctionPattern>,
+    pub(crate) to: Vec<Placed<SubjectDraft>>,
+    pub(crate) except: Vec<Placed<SubjectDraft>>,
+    /// Something in it was refused, so that what it reaches is not known.
+    pub(crate) incomplete: bool,
+}
+
+#[derive(Debug)]
 pub(crate) struct TestDraft {
     pub(crate) name: Placed<String>,
     pub(crate) who: Placed<Who>,
@@ -96,4 +116,6 @@ pub(crate) struct TestDraft {
     pub(crate) window: bool,
     pub(crate) expect: Expectation,
     pub(crate) rule: Option<Placed<String>>,
+    /// The masks that should be in force.
+    pub(crate) masks: Option<Vec<Placed<String>>>,
 }

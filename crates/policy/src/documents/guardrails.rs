@@ -1,4 +1,4 @@
-//! `guardrails:` -> drafts of guardrails, and `masks:` -> their refusal.
+//! `guardrails:` -> drafts of guardrails.
 
 use portcullis_core::Pattern;
 
@@ -10,7 +10,7 @@ use crate::{
         grants, keys,
         reader::{Fields, Placed, Reader, shown},
         suggest,
-        tree::{Node, Value},
+        tree::Node,
     },
 };
 
@@ -166,34 +166,7 @@ fn pattern(reader: &mut Reader<'_>, node: &Node) -> Option<Pattern> {
     reader.parse(node, "a pattern")
 }
 
-fn placed_pattern(reader: &mut Reader<'_>, node: &Node) -> Option<Placed<Pattern>> {
+pub(crate) fn placed_pattern(reader: &mut Reader<'_>, node: &Node) -> Option<Placed<Pattern>> {
     let pattern = pattern(reader, node)?;
     Some(reader.placed(node, pattern))
-}
-
-/// Masks are read, so that mistakes in them are told, and refused, so that none is inert.
-pub(crate) fn masks(reader: &mut Reader<'_>, node: &Node) {
-    const WITH: [(&str, ()); 6] =
-        [("redact", ()), ("last4", ()), ("hash", ()), ("email", ()), ("null", ()), ("pattern", ())];
-    for item in reader.list(node, "`masks`") {
-        let Some(fields) = reader.fields(item, &keys::MASK) else { continue };
-        let name = reader.required(&fields, "name").and_then(|node| title(reader, node, "a mask's name"));
-        if fields.get("columns").is_none() && fields.get("detect").is_none() {
-            reader.error(&fields.head(), "a mask has neither `columns` nor `detect`");
-        }
-        for key in ["columns", "connections"] {
-            let _ = fields.get(key).map(|node| reader.many(node, &format!("`{key}`"), pattern));
-        }
-        // a bare `null` is a word here
-        if let Some(with) = reader
-            .required(&fields, "with")
-            .filter(|with| !matches!(&with.value, Value::Scalar { text, .. } if text == "null"))
-        {
-            let _ = reader.word(with, "`with`", &WITH);
-        }
-        let _ = fields.get("except").map(|node| grants::subjects(reader, node, "`except`"));
-        let what =
-            name.map_or_else(|| "masks are".to_owned(), |name| format!("masks (`{}`) are", name.value));
-        reader.not_yet(&fields.head(), what, "remove it; keep masked columns out of the scope instead");
-    }
 }

@@ -32,8 +32,20 @@ pub(crate) const LISTEN: Keys = keys("`listen`", &["http", "kubernetes", "mysql"
 pub(crate) const LISTENER: Keys = keys("a listener", &["address", "authentication"]);
 pub(crate) const TLS_FILES: Keys = keys("`tls`", &["certificate", "key"]);
 pub(crate) const JOURNAL: Keys = keys("`journal`", &["sync"]);
-pub(crate) const LIMITS: Keys =
-    keys("`limits`", &["audit_text", "connections", "drain", "handshake", "statement", "token"]);
+pub(crate) const LIMITS: Keys = keys(
+    "`limits`",
+    &[
+        "audit_text",
+        "connections",
+        "drain",
+        "handshake",
+        "masked_row",
+        "recorded_bytes",
+        "recorded_rows",
+        "statement",
+        "token",
+    ],
+);
 pub(crate) const PROXY_PROTOCOL: Keys = keys("`proxy_protocol`", &["trusted"]);
 pub(crate) const LOG: Keys = keys("`log`", &["format", "level"]);
 
@@ -119,8 +131,23 @@ pub(crate) const GUARDRAIL: Keys = keys(
         "without",
     ],
 );
-pub(crate) const MASK: Keys =
-    keys("a mask", &["columns", "connections", "detect", "except", "name", "pattern", "with"]);
+pub(crate) const MASK: Keys = keys(
+    "a mask",
+    &[
+        "columns",
+        "connections",
+        "detect",
+        "except",
+        "filter",
+        "name",
+        "opaque",
+        "pattern",
+        "to",
+        "trusted_functions",
+        "with",
+    ],
+);
+pub(crate) const DETECTOR: Keys = keys("a detector of one's own", &["name", "regex"]);
 pub(crate) const TEST: Keys = keys(
     "a test",
     &[
@@ -128,6 +155,7 @@ pub(crate) const TEST: Keys = keys(
         "connection",
         "expect",
         "identity",
+        "masks",
         "name",
         "now",
         "operation",

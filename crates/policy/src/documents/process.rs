@@ -171,6 +171,21 @@ fn limits(reader: &mut Reader<'_>, node: &Node) -> Option<Limits> {
     {
         limits.drain = d;
     }
+    if let Some(n) =
+        fields.get("recorded_rows").and_then(|node| reader.integer(node, "`recorded_rows`", 0, 1_000_000))
+    {
+        limits.recorded_rows = usize::try_from(n).unwrap_or(limits.recorded_rows);
+    }
+    if let Some(n) =
+        fields.get("recorded_bytes").and_then(|node| reader.size(node, "`recorded_bytes`", 0, 64 << 20))
+    {
+        limits.recorded_bytes = n;
+    }
+    if let Some(n) =
+        fields.get("masked_row").and_then(|node| reader.size(node, "`masked_row`", 64 << 10, 1 << 30))
+    {
+        limits.masked_row = n;
+    }
     Some(limits)
 }
 

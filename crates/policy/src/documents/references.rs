@@ -1,5 +1,8 @@
 //! Names -> things, across all documents: the draft becomes the parts of a policy.
 
+mod cases;
+mod masks;
+
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::Arc,
@@ -9,15 +12,16 @@ use aws_lc_rs::digest;
 use portcullis_core::{ConnectionName, GrantId, Pattern};
 
 use crate::{
-    Connection, Grant, Guardrail, GuardrailAction, Protocol, ProviderConfig, ProviderKind, Subject, TestCase,
+    Connection, Grant, Guardrail, GuardrailAction, Mask, Protocol, ProviderConfig, ProviderKind, Subject,
     When,
     capability::{self, Control, Support},
     documents::{
-        draft::{Draft, GrantDraft, GuardrailDraft, SubjectDraft, SubjectKind, TestDraft},
+        draft::{Draft, GrantDraft, GuardrailDraft, MaskDraft, SubjectDraft, SubjectKind},
         reader::{Placed, shown},
         suggest,
     },
     grant::{Claimed, GroupSubject, is_guid},
+    mask::Masks,
     policy::Parts,
     report::{Place, Report, Severity},
 };
@@ -37,6 +41,7 @@ pub(crate) struct Resolved {
     pub(crate) parts: Parts,
     pub(crate) grants: Vec<(Arc<Grant>, GrantDraft)>,
     pub(crate) guardrails: Vec<(Arc<Guardrail>, GuardrailDraft)>,
+    pub(crate) masks: Vec<(Arc<Mask>, MaskDraft)>,
     pub(crate) connections: Vec<Placed<ConnectionName>>,
 }
 
@@ -58,19 +63,22 @@ pub(crate) fn resolve(draft: Draft, report: &mut Report) -> Resolved {
     resolver.connections = resolver.connections(draft.connections);
     let grants = resolver.grants(draft.grants);
     let guardrails = resolver.guardrails(draft.guardrails);
-    let rules = rule_names(&grants, &guardrails);
-    let tests = resolver.tests(draft.tests, &rules);
+    let masks = resolver.masks(draft.masks);
+    let mask_names = masks.iter().map(|(mask, _)| mask.name.clone()).collect();
+    let mut rules = rule_names(&grants, &guardrails);
+    rules.extend(masks.iter().map(|(mask, _)| mask.name.clone()));
+    let tests = resolver.tests(draft.tests, &rules, &mask_names);
     let parts = Parts {
         version: String::new(),
         providers: resolver.providers,
         connections: resolver.connections,
         grants: grants.iter().map(|(grant, _)| Arc::clone(grant)).collect(),
         guardrails: guardrails.iter().map(|(guardrail, _)| Arc::clone(guardrail)).collect(),
-        masks: crate::mask::Masks::default(),
+        masks: Masks::new(masks.iter().map(|(mask, _)| Arc::clone(mask)).collect()),
         tests,
         retention: draft.retention.map(|retention| retention.value).unwrap_or_default(),
     };
-    Resolved { parts, grants, guardrails, connections: connection_places }
+    Resolved { parts, grants, guardrails, masks, connections: connection_places }
 }
 
 fn rule_names(
@@ -422,63 +430,6 @@ impl Resolver<'_> {
                 format!("PostgreSQL folds names to lower case: did you mean `{}`?", text.to_lowercase()),
             );
         }
-    }
-
-    fn tests(&mut self, drafts: Vec<TestDraft>, rules: &BTreeSet<String>) -> Vec<TestCase> {
-        let mut seen: HashMap<String, String> = HashMap::new();
-        let mut tests = Vec::new();
-        for draft in drafts {
-            let location = draft.name.place.location();
-            if let Some(earlier) = seen.insert(draft.name.value.clone(), location.clone()) {
-                let message = format!("two tests are named `{}`", draft.name.value);
-                self.error(&draft.name.place, message, format!("the other stands at {earlier}"));
-            }
-            let name =
-                Placed { value: draft.connection.value.to_string(), place: draft.connection.place.clone() };
-            let _ = self.find_connection(&name);
-            for group in &draft.groups {
-                let _ = self.group(&group.value, &group.place);
-            }
-            if let Some(provider) = &draft.who.value.provider
-                && !self.providers.iter().any(|own| own.name == *provider)
-                && !self.providers_refused
-            {
-                let help = format!(
-                    "the providers are {}",
-                    suggest::list(self.providers.iter().map(|own| own.name.as_str()))
-                );
-                self.error(
-                    &draft.who.place,
-                    format!("there is no identity provider `{}`", shown(provider)),
-                    help,
-                );
-            }
-            if let Some(rule) = &draft.rule
-                && !rules.contains(&rule.value)
-                && !crate::explain::BUILT_IN_RULES.contains(&rule.value.as_str())
-                && self.report.errors() == 0
-            {
-                let help = match suggest::nearest(&rule.value, rules.iter().map(String::as_str)) {
-                    Some(near) => format!("did you mean `{near}`?"),
-                    None => "name a grant or a guardrail, or one of the built-in rules".to_owned(),
-                };
-                self.error(&rule.place, format!("there is no rule `{}`", rule.value), help);
-            }
-            tests.push(TestCase {
-                name: draft.name.value,
-                identity: draft.who.value,
-                connection: draft.connection.value,
-                statement: draft.statement,
-                now: draft.now,
-                source: draft.source,
-                client: draft.client,
-                window: draft.window,
-                expect: draft.expect,
-                rule: draft.rule.map(|rule| rule.value),
-                location,
-            });
-        }
-        tests
     }
 }
 

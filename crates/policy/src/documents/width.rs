@@ -1,5 +1,7 @@
 //! Checks over the whole policy: rules that can never matter (errors), and grants that are wider than people mean (warnings).
 
+mod masks;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
@@ -16,6 +18,7 @@ const MANY_GRANTS: usize = 3;
 pub(crate) fn check(resolved: &Resolved, report: &mut Report) {
     shadowed_grants(resolved, report);
     unreachable_guardrails(resolved, report);
+    masks::check(resolved, report);
     unreached_connections(resolved, report);
     much_granted_identities(resolved, report);
 }

@@ -6,9 +6,9 @@ use std::{
 };
 
 use portcullis_core::Principal;
-use portcullis_mask::Detector;
+use portcullis_mask::{Detector, Scanner, Transform};
 
-use super::{Filter, Mask, Opaque, transform_name};
+use super::{Filter, Mask, Opaque};
 use crate::{Connection, documents::hex_prefix};
 
 /// The masks of a session. There is always at least one.
@@ -16,6 +16,7 @@ use crate::{Connection, documents::hex_prefix};
 pub struct SessionMasks {
     all: Vec<Arc<Mask>>,
     columns: Vec<Arc<Mask>>,
+    scanner: Option<Arc<Scanner>>,
     key: Arc<str>,
 }
 
@@ -33,8 +34,8 @@ pub struct ColumnRules<'a> {
 impl SessionMasks {
     fn new(all: Vec<Arc<Mask>>) -> Self {
         let columns = all.iter().filter(|mask| !mask.columns.is_empty()).map(Arc::clone).collect();
-        let key = key(&all).into();
-        Self { all, columns, key }
+        let (scanner, key) = (scanner(&all), key(&all).into());
+        Self { all, columns, scanner, key }
     }
 
     /// Every mask, in the documents' order.
@@ -45,6 +46,11 @@ impl SessionMasks {
     /// Those with `columns`, in the documents' order.
     pub fn columns(&self) -> &[Arc<Mask>] {
         &self.columns
+    }
+
+    /// The detectors of all masks, each with its mask's transform; `None` where no mask has any.
+    pub fn scanner(&self) -> Option<&Arc<Scanner>> {
+        self.scanner.as_ref()
     }
 
     /// Equal keys: the same masks, said at the same places. What is made from the masks may be shared by it.
@@ -64,9 +70,9 @@ impl SessionMasks {
         })
     }
 
-    /// Whether a mask with columns refuses code nobody sees into.
-    pub(crate) fn refuses_opaque(&self) -> bool {
-        self.columns.iter().any(|mask| mask.opaque == Opaque::Refuse)
+    /// The first mask with columns that refuses code nobody sees into.
+    pub fn opaque(&self) -> Option<&Arc<Mask>> {
+        self.columns.iter().find(|mask| mask.opaque == Opaque::Refuse)
     }
 }
 
@@ -81,7 +87,7 @@ fn key(masks: &[Arc<Mask>]) -> String {
         field("mask");
         field(&mask.name);
         field(&mask.location);
-        field(transform_name(&mask.transform));
+        field(mask.transform.as_str());
         field(&format!("{:?}", mask.transform));
         field(mask.filter.as_str());
         field(mask.opaque.as_str());
@@ -91,7 +97,7 @@ fn key(masks: &[Arc<Mask>]) -> String {
         }
         for detector in &mask.detectors {
             field("detector");
-            field(super::detector_name(detector));
+            field(detector.as_str());
             if let Detector::Regex { regex, .. } = detector {
                 field("regex");
                 field(regex.as_str());
@@ -148,4 +154,13 @@ impl Masks {
         }
         Some(made)
     }
+}
+
+fn scanner(masks: &[Arc<Mask>]) -> Option<Arc<Scanner>> {
+    let rules: Vec<(Vec<Detector>, Transform)> = masks
+        .iter()
+        .filter(|mask| !mask.detectors.is_empty())
+        .map(|mask| (mask.detectors.clone(), mask.transform.clone()))
+        .collect();
+    (!rules.is_empty()).then(|| Arc::new(Scanner::new(&rules)))
 }

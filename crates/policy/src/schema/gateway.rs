@@ -128,6 +128,12 @@ pub(super) struct Limits {
     audit_text: Option<Size>,
     /// How long sessions may finish after SIGTERM. Default `30s`.
     drain: Option<Duration>,
+    /// Rows of one operation's result that are recorded; what is beyond is counted. Default 1000.
+    recorded_rows: Option<u32>,
+    /// Bytes of one operation's result that are recorded; what is beyond is counted. Default `1MiB`.
+    recorded_bytes: Option<Size>,
+    /// The longest row that can be masked; a longer one is refused. Default `16MiB`.
+    masked_row: Option<Size>,
 }
 
 #[derive(JsonSchema)]

@@ -55,7 +55,7 @@ pub(super) struct PolicyDocument {
     grants: Option<Vec<Grant>>,
     /// Rules that block or warn whatever the grants allow.
     guardrails: Option<Vec<Guardrail>>,
-    /// Not yet enforced: refused by `check`.
+    /// Rules that change values in responses before anyone, the recorder included, sees them.
     masks: Option<Vec<Mask>>,
     /// What `portcullis test` runs.
     tests: Option<Vec<Test>>,
@@ -371,17 +371,97 @@ pub(super) enum Action {
     Approve,
 }
 
-/// Not yet enforced: refused by `check`.
+/// A rule that changes values in responses. It has `columns`, or `detect`, or both.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct Mask {
+    /// Named in refusals.
     name: String,
+    /// `schema.table.column`, or `table.column` for any schema; `*` and `?` match inside a part. Their values are changed
+    /// as a whole.
     columns: Option<OneOrMany<String>>,
-    connections: Option<OneOrMany<String>>,
-    detect: Option<OneOrMany<String>>,
-    with: String,
+    /// What is looked for in every other text value.
+    detect: Option<OneOrMany<Detector>>,
+    /// What is shown in place of a value.
+    with: With,
+    /// Only with `with: pattern`: `#` keeps the character that stands there, others are written as they are.
     pattern: Option<String>,
+    /// Patterns over connections' names. Default: all.
+    connections: Option<OneOrMany<String>>,
+    /// Who is bound. Default: everybody.
+    to: Option<OneOrMany<Subject>>,
+    /// Who is not bound.
     except: Option<OneOrMany<Subject>>,
+    /// Only with `columns`: whether statements may compare with them. Default `deny`.
+    filter: Option<Filter>,
+    /// Only with `columns`: what happens to code nobody sees into. Default `refuse`.
+    opaque: Option<Opaque>,
+    /// Only with `columns`: functions known not to give such values away, `schema.function`; `*` and `?` match.
+    trusted_functions: Option<OneOrMany<String>>,
+}
+
+/// A detector by name, or one's own.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum Detector {
+    Known(KnownDetector),
+    Own(OwnDetector),
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "kebab-case")]
+pub(super) enum KnownDetector {
+    CreditCard,
+    Email,
+    UsSsn,
+    Iban,
+    Phone,
+    ApiKey,
+    Jwt,
+    PrivateKey,
+}
+
+/// A detector of one's own.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct OwnDetector {
+    /// What findings are called.
+    name: String,
+    /// A regular expression: `EMP-\\d{6}`.
+    regex: String,
+}
+
+/// A transform; `null` may be written bare.
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum With {
+    Word(Transform),
+    Null(()),
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum Transform {
+    Redact,
+    Last4,
+    Hash,
+    Email,
+    Null,
+    Pattern,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum Filter {
+    Allow,
+    Deny,
+}
+
+#[derive(JsonSchema)]
+#[schemars(rename_all = "lowercase")]
+pub(super) enum Opaque {
+    Refuse,
+    Allow,
 }
 
 /// One expectation about the policy.
@@ -398,8 +478,10 @@ pub(super) struct Test {
     operation: Option<String>,
     /// What should come out.
     expect: Expect,
-    /// The grant or guardrail that should decide, or `no-grant`, `scope`, `unclassified`, `window`.
+    /// The grant, guardrail or mask that should decide, or `no-grant`, `scope`, `unclassified`, `window`.
     rule: Option<String>,
+    /// The names of the masks that should be in force, all of them; `[]`: none.
+    masks: Option<OneOrMany<String>>,
     /// RFC 3339. Default: 2026-01-05T12:00:00Z, a Monday at noon.
     now: Option<String>,
     /// The client's address. Default `127.0.0.1`.
@@ -447,8 +529,8 @@ pub(super) struct Who {
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct Retention {
-    /// Default `90d`.
+    /// `1h` to `3650d`. Default `90d`.
     recordings: Option<Duration>,
-    /// Default `400d`.
+    /// `1d` to `3650d`. Default `400d`.
     audit: Option<Duration>,
 }

@@ -6,6 +6,7 @@ mod attacks;
 mod diagnostics;
 mod golden;
 mod manual;
+mod masks;
 mod properties;
 mod scenarios;
 mod schemas;

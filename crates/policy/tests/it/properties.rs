@@ -10,7 +10,7 @@ use crate::scenarios::operation;
 
 const HEAD: &str = "identity: [{name: o, kind: oidc, issuer: 'https://i.example', audience: a}]\nconnections: {c: {protocol: postgres, address: 'h:1', database: d}}\n";
 
-fn policy(grants: &[String], guardrails: &[String]) -> Arc<Policy> {
+fn document(grants: &[String], guardrails: &[String]) -> String {
     let mut text = format!("{HEAD}grants:\n");
     for (at, scope) in grants.iter().enumerate() {
         // conditions keep a grant from being shadowed, which is an error
@@ -20,6 +20,11 @@ fn policy(grants: &[String], guardrails: &[String]) -> Arc<Policy> {
     for (at, rule) in guardrails.iter().enumerate() {
         text.push_str(&format!("  - {{name: r{at}, {rule}}}\n"));
     }
+    text
+}
+
+fn policy(grants: &[String], guardrails: &[String]) -> Arc<Policy> {
+    let text = document(grants, guardrails);
     let (policy, report) = check(&[SourceFile { path: "p.yaml".into(), text }]);
     policy.unwrap_or_else(|| panic!("{}", report.render(false)))
 }
@@ -52,6 +57,13 @@ fn guardrail(action: &'static str) -> impl Strategy<Value = String> {
         }
         rule
     })
+}
+
+fn mask() -> impl Strategy<Value = String> {
+    let what =
+        "(columns: a\\.t|columns: '\\*\\.\\*', opaque: allow|detect: email|columns: t\\.c, detect: jwt)";
+    let whom = "(, to: 'role:r'|, except: 'role:r'|, to: 'role:s'|)";
+    (what, whom).prop_map(|(what, whom)| format!("{{name: m, with: redact, {what}{whom}}}"))
 }
 
 fn any_operation() -> impl Strategy<Value = Operation> {
@@ -93,6 +105,28 @@ proptest! {
         stricter.push(more);
         let after = decide(&policy(&grants, &stricter), &operation);
         prop_assert!(before.is_allow() || !after.is_allow());
+    }
+
+    #[test]
+    fn adding_a_mask_never_turns_a_deny_into_an_allow_and_no_grant_removes_one(
+        grants in proptest::collection::vec(scope(), 0..4), more in scope(), mask in mask(), operation in any_operation(),
+    ) {
+        let before = decide(&policy(&grants, &[]), &operation);
+        let masked = |grants: &[String]| {
+            let (text, mask) = (document(grants, &[]), format!("masks: [{mask}]\n"));
+            check(&[SourceFile { path: "p.yaml".into(), text: text + &mask }]).0.unwrap()
+        };
+        let after = decide(&masked(&grants), &operation);
+        prop_assert!(before.is_allow() || !after.is_allow());
+        let binds = |policy: &Arc<Policy>| {
+            let name = "c".parse().unwrap();
+            let who = Who { roles: vec!["r".to_owned()], ..Who::default() }.principal(policy);
+            let connection = policy.connection(&name).unwrap();
+            policy.session_rules(connection, &policy.grants_to(&who, &name), &who).masks().map(|masks| Arc::clone(masks.key()))
+        };
+        let mut wider = grants.clone();
+        wider.push(more);
+        prop_assert_eq!(binds(&masked(&grants)).is_some(), binds(&masked(&wider)).is_some());
     }
 
     #[test]

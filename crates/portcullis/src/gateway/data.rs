@@ -9,12 +9,15 @@ use std::{
 };
 
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+use portcullis_audit::SigningKey;
 use portcullis_core::Secret;
 use serde::{Deserialize, Serialize};
 
 use crate::failure::Failure;
 
 const FINGERPRINT_KEY: &str = "keys/fingerprint.key";
+const AUDIT_KEY: &str = "keys/audit.key";
+const AUDIT_PUBLIC: &str = "keys/audit.pub";
 const ADMIN_TOKEN: &str = "admin.token";
 const LISTENERS: &str = "listeners.json";
 const JOURNAL: &str = "journal";
@@ -103,6 +106,36 @@ impl DataDir {
             Failure::cannot(format!("`{}` is no key: it must hold exactly 32 bytes", path.display()))
                 .next("restore the file, or move it away: fingerprints made before can then not be compared with later ones")
         })
+    }
+
+    /// Where the key is that checks the journal's checkpoints.
+    pub fn audit_public_path(&self) -> PathBuf {
+        self.0.join(AUDIT_PUBLIC)
+    }
+
+    /// The key that signs the journal's checkpoints, made at the first start with the first checkpoint, over no events. The
+    /// public half stands beside it, for whoever verifies.
+    pub fn audit_key(&self) -> Result<SigningKey, Failure> {
+        let cannot = |error: &dyn std::fmt::Display| Failure::cannot(error.to_string());
+        let path = self.0.join(AUDIT_KEY);
+        let bytes = self.secret_file(&path, || {
+            let id: String = random()?.expose().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+            let key = SigningKey::generate(&format!("portcullis/{id}")).map_err(|error| cannot(&error))?;
+            portcullis_audit::notary::begin(&self.journal(), &key).map_err(|error| cannot(&error))?;
+            Ok(format!("{}\n", key.encode().expose()).into_bytes())
+        })?;
+        let text = Secret::new(String::from_utf8_lossy(bytes.expose()).trim().to_owned());
+        let key = SigningKey::decode(&text).map_err(|error| {
+            Failure::cannot(format!("`{}` is no key: {error}", path.display()))
+                .next("restore the file: without it nothing can be added to the proof of this journal")
+        })?;
+        let (public, line) = (self.audit_public_path(), format!("{}\n", key.verifier()));
+        if fs::read_to_string(&public).ok().as_ref() != Some(&line) {
+            replace(&public, line.as_bytes(), 0o644).map_err(|error| {
+                Failure::cannot(format!("cannot write `{}`: {error}", public.display()))
+            })?;
+        }
+        Ok(key)
     }
 
     /// The admin token, made at the first start: 32 random bytes as base64.

@@ -4,7 +4,8 @@ use std::{fmt::Write as _, sync::Arc, time::Duration};
 
 use portcullis_access::Access;
 use portcullis_audit::Journal;
-use portcullis_core::{AuditEvent, Clock, event::RecordingSealedEvent};
+use portcullis_core::{AuditEvent, Clock, Timestamp, event::RecordingSealedEvent};
+use portcullis_policy::Limits;
 use portcullis_record::{Recordings, RecordingsConfig, Sealed};
 
 use super::{data::DataDir, reload::record};
@@ -14,6 +15,7 @@ use crate::failure::Failure;
 /// returns.
 pub fn open(
     data: &DataDir,
+    limits: &Limits,
     journal: &Arc<Journal>,
     clock: &Arc<dyn Clock>,
 ) -> Result<Arc<Recordings>, Failure> {
@@ -22,7 +24,11 @@ pub fn open(
         let event = AuditEvent::RecordingSealed(event(sealed));
         record(&journal, &event).map_err(|error| error.to_string())
     };
-    let config = RecordingsConfig::new(data.recordings());
+    let config = RecordingsConfig {
+        rows: limits.recorded_rows as u64,
+        bytes: limits.recorded_bytes as u64,
+        ..RecordingsConfig::new(data.recordings())
+    };
     Recordings::open(config, Arc::clone(clock), Arc::new(announce))
         .map_err(|error| Failure::cannot(error.to_string()))
 }
@@ -51,6 +57,9 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
+/// How many recordings one event of the journal says are deleted.
+const AT_ONCE: usize = 1_000;
+
 /// Deletes recordings past `retention.recordings`, every now and then. The journal keeps the hashes of what was deleted.
 pub async fn forget(
     recordings: Arc<Recordings>,
@@ -59,19 +68,34 @@ pub async fn forget(
     clock: Arc<dyn Clock>,
     interval: Duration,
 ) {
-    let _ = &journal;
     loop {
         tokio::time::sleep(interval).await;
-        let before = clock.now().minus(access.policy().retention().recordings);
-        let recordings = Arc::clone(&recordings);
-        match tokio::task::spawn_blocking(move || recordings.forget_before(before)).await {
-            Ok(Ok(forgotten)) if forgotten.is_empty() => {}
-            Ok(Ok(forgotten)) => {
-                let bytes: u64 = forgotten.iter().map(|gone| gone.bytes).sum();
-                tracing::info!(recordings = forgotten.len(), bytes, "recordings past their retention were deleted");
-            }
-            Ok(Err(error)) => tracing::error!(%error, "recordings past their retention could not be deleted"),
+        let now = clock.now();
+        let before = now.minus(access.policy().retention().recordings);
+        let (recordings, journal) = (Arc::clone(&recordings), Arc::clone(&journal));
+        match tokio::task::spawn_blocking(move || forget_once(&recordings, &journal, before, now)).await {
+            Ok(Ok(0)) => {}
+            Ok(Ok(gone)) => tracing::info!(recordings = gone, "recordings past their retention were deleted"),
+            Ok(Err(error)) => tracing::error!(error, "recordings past their retention could not be deleted"),
             Err(_) => {}
         }
     }
+}
+
+/// Said first, deleted then: what is gone without a word in the journal was taken away.
+fn forget_once(
+    recordings: &Recordings,
+    journal: &Journal,
+    before: Timestamp,
+    now: Timestamp,
+) -> Result<u64, String> {
+    let past = recordings.past(before).map_err(|error| error.to_string())?;
+    let mut gone = 0;
+    for some in past.chunks(AT_ONCE) {
+        let sessions = some.iter().map(|past| past.session).collect();
+        let event = AuditEvent::Retention { at: now, before, journal: None, recordings: sessions };
+        record(journal, &event).map_err(|error| error.to_string())?;
+        gone += recordings.forget(some);
+    }
+    Ok(gone)
 }

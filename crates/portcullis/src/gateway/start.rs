@@ -87,7 +87,7 @@ pub async fn start(
     let store = Store::open(data.store(), clock.now()).map_err(|error| store_failure(&error))?;
     let store = Arc::new(store);
 
-    let recordings = recordings::open(&data, &journal, &clock)?;
+    let recordings = recordings::open(&data, &process.limits, &journal, &clock)?;
     let secrets = Arc::new(SystemSecrets);
     let access =
         Access::new(Arc::clone(&policy), Arc::clone(&store) as _, Arc::clone(&journal), Arc::clone(&clock));
@@ -145,6 +145,7 @@ pub async fn start(
         metrics: metrics.clone(),
         draining: shutdown.clone(),
         supervisor: Arc::clone(&supervisor),
+        recordings: Arc::clone(&recordings),
     });
     let tls_failure = |error: portcullis_proxy::TlsError| Failure::cannot(error.to_string());
     let web_tls = tls.server_config(&PROTOCOLS).map_err(tls_failure)?;

@@ -95,6 +95,7 @@ impl Resolver<'_> {
     /// A function or operator that the catalog does not know: `execute`, wherever it can have appeared since.
     fn unknown_call(&mut self, name: &Name) {
         self.opaque = true;
+        self.code.unknown.get_or_insert_with(|| name.to_string());
         if let Some(schema) = &name.schema {
             self.pair(Verb::Execute, resource_name(schema, &name.name));
             return;
@@ -130,9 +131,7 @@ impl Resolver<'_> {
 
     /// Whether `owner` certainly has the column, under every path: then `owner.column` is no call.
     fn is_column(&self, owner: &Name, column: &str) -> bool {
-        let has = |relation: Option<&Relation>| {
-            relation.is_some_and(|r| r.columns.iter().any(|known| &**known == column))
-        };
+        let has = |relation: Option<&Relation>| relation.is_some_and(|relation| relation.has(column));
         if let Some(schema) = &owner.schema {
             return has(self.catalog.relation(schema, &owner.name));
         }
@@ -156,13 +155,17 @@ impl Resolver<'_> {
         for oid in oids {
             match catalog.function_by_oid(*oid) {
                 Some(function) => self.called(function, None, view),
-                None => self.function_pair(Verb::Execute, unresolved_name(&format!("oid {oid}")), view),
+                None => {
+                    self.code.unknown.get_or_insert_with(|| format!("oid {oid}"));
+                    self.function_pair(Verb::Execute, unresolved_name(&format!("oid {oid}")), view);
+                }
             }
         }
     }
 
     fn called(&mut self, function: &Function, used: Option<&FunctionUse>, view: Option<&str>) {
         if function.is_built_in() {
+            self.reads_hidden(&function.name);
             let what = functions::built_in(function);
             return match (view, what) {
                 (None, what) => self.built_in(what, &function.name, used),
@@ -177,6 +180,7 @@ impl Resolver<'_> {
             };
         }
         if let Some(verb) = functions::of_users(function, self.catalog) {
+            self.code.functions.insert((function.schema.clone(), function.name.clone()));
             // The right to call is asked of whoever uses the view, so that `execute` is in the scope or is refused; only what
             // the function reads is the view's own matter.
             let view = view.filter(|_| verb != Verb::Execute);
@@ -194,7 +198,14 @@ impl Resolver<'_> {
         }
     }
 
+    fn reads_hidden(&mut self, name: &str) {
+        if functions::reads_hidden(name) {
+            self.code.reads.get_or_insert_with(|| name.into());
+        }
+    }
+
     fn built_in(&mut self, what: BuiltIn, name: &str, used: Option<&FunctionUse>) {
+        self.reads_hidden(name);
         let first = used.and_then(|used| used.constants.first()).and_then(Option::as_deref);
         let itself = || resource_name("pg_catalog", name);
         match (what, first) {

@@ -7,8 +7,9 @@ use portcullis_core::Verb;
 
 use super::{Walker, constant, name_of};
 use crate::{
-    Analysis,
+    Analysis, Statement,
     analysis::{CallForm, Lookup, Shape},
+    lineage,
     names::{part, server_name},
     session_state::{SessionEffect, Transaction},
     settings::{SettingChange, SettingScope, SettingValue},
@@ -94,7 +95,8 @@ impl Walker<'_> {
     fn inner(&mut self, node: &Node) -> Arc<Analysis> {
         let mut walker = Walker::new(self.text);
         walker.statement(node);
-        let statement = walker.finish();
+        let plan = Arc::new(lineage::plan(node).0);
+        let statement = Statement { plan, ..walker.finish() };
         for kind in &statement.kinds {
             if let std::borrow::Cow::Borrowed(word) = kind.0 {
                 self.kind(word);

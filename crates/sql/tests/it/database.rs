@@ -4,8 +4,8 @@ use std::sync::{Arc, LazyLock};
 
 use portcullis_core::Verb;
 use portcullis_sql::{
-    Analysis, Analyzer, AnalyzerConfig, CatalogSnapshot, Function, FunctionKind, FunctionLanguage, Operator,
-    Reached, Relation, RelationKind, SearchPath, SearchPaths, SessionState, Type, Volatility,
+    Analysis, Analyzer, AnalyzerConfig, CatalogSnapshot, Column, Function, FunctionKind, FunctionLanguage,
+    Operator, Reached, Relation, RelationKind, SearchPath, SearchPaths, SessionState, Type, Volatility,
 };
 
 pub static ANALYZER: LazyLock<Analyzer> = LazyLock::new(|| Analyzer::new(AnalyzerConfig::default()).unwrap());
@@ -48,7 +48,7 @@ fn relations(catalog: &mut CatalogSnapshot) {
     let mut oid = 20_000;
     let mut add = |schema: &str, name: &str, kind: RelationKind, columns: &[&str]| {
         oid += 1;
-        let columns = columns.iter().map(|column| (*column).into()).collect();
+        let columns = (1..).zip(columns).map(|(number, column)| Column::new(number, *column)).collect();
         Relation { kind, columns, ..Relation::table(oid, schema, name) }
     };
     let table = RelationKind::Table;
@@ -76,7 +76,7 @@ fn relations(catalog: &mut CatalogSnapshot) {
         |schema: &str, name: &str| Reached { verb: Verb::Read, schema: schema.into(), name: name.into() };
     let mut summary = Relation::table(21_000, "reports", "summary");
     summary.kind = RelationKind::View;
-    summary.columns = ["id", "total"].map(Into::into).to_vec();
+    summary.columns = vec![Column::new(1, "id"), Column::new(2, "total")];
     summary.reaches = vec![reached("public", "orders"), reached("app", "events")];
     summary.calls = vec![30_003, 30_005];
     catalog.add_relation(summary);

@@ -1,9 +1,11 @@
-//! The queries that read a catalog, and the snapshot made of their answers. One round trip: several statements in one
-//! simple query.
+//! The queries that read a catalog, and the snapshot made of their answers. Two round trips, each several statements in one
+//! simple query: what the server tells without waiting, then the definitions of views, which take a share lock on all they
+//! name. Where somebody holds one of those relations for longer than [`DEFINITIONS`] waits, no definition is known: then
+//! every column of a view over a masked column is hidden.
 //!
 //! What a view's rule reaches stands in its stored tree (`pg_rewrite.ev_action`) as object ids, built-in functions included,
 //! which `pg_depend` leaves out. Schemas that the connection's role may not use are left out: the server skips them when it looks
-//! along the search path.
+//! along the search path; views reach their relations all the same, so those are kept apart.
 //!
 //! **References**: PostgreSQL documentation, chapter 53 "System Catalogs"; `src/backend/nodes/outfuncs.c`.
 
@@ -13,7 +15,7 @@ use bytes::BytesMut;
 use portcullis_core::Verb;
 use portcullis_proxy::Transport;
 use portcullis_sql::{
-    CatalogSnapshot, Function, FunctionKind, FunctionLanguage, Operator, Reached, Relation, RelationKind,
+    CatalogSnapshot, Column, Function, FunctionKind, FunctionLanguage, Operator, Reached, Relation, RelationKind,
     Type, Volatility,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,13 +27,16 @@ use crate::codec::{Direction, ErrorFields, Frames, Next, backend::tag, frontend,
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// Each statement is one result, in this order.
-const STATEMENTS: [&str; 9] = [
+const STATEMENTS: [&str; 10] = [
     "SELECT nspname::text FROM pg_namespace WHERE has_schema_privilege(oid, 'USAGE')",
     "SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text,
-        CASE WHEN c.oid >= 16384 THEN array_to_string(ARRAY(SELECT a.attname::text FROM pg_attribute a
-            WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum), E'\\x01') ELSE '' END
+        CASE WHEN c.oid >= 16384 THEN array_to_string(ARRAY(SELECT concat_ws(' ', a.attnum::text, a.atttypid::text,
+                (a.attgenerated <> '')::text, replace(replace(a.attname::text, E'\\x02', E'\\x02b'), E'\\x01', E'\\x02a'))
+            FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attnum),
+            E'\\x01') ELSE '' END,
+        has_schema_privilege(n.oid, 'USAGE')::text
      FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.relkind NOT IN ('i', 'I', 't')
-        AND NOT (c.relpersistence = 't') AND has_schema_privilege(n.oid, 'USAGE')",
+        AND NOT (c.relpersistence = 't')",
     "SELECT DISTINCT r.ev_class::oid::text, m[1], CASE WHEN r.ev_type = '1' THEN 'r' ELSE 'w' END
      FROM pg_rewrite r, regexp_matches(r.ev_action::text, ':relid ([0-9]+)', 'g') m WHERE r.ev_class >= 16384",
     "SELECT DISTINCT r.ev_class::oid::text, m[1]
@@ -56,8 +61,16 @@ const STATEMENTS: [&str; 9] = [
             unnest(ARRAY[t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin]::oid[]) f
             WHERE t.oid >= 16384 AND f >= 16384
      ) x JOIN pg_type t ON t.oid = x.typ JOIN pg_namespace n ON n.oid = t.typnamespace",
-    "SELECT i.inhrelid::text, n.nspname::text, c.relname::text FROM pg_inherits i
-        JOIN pg_class c ON c.oid = i.inhparent JOIN pg_namespace n ON n.oid = c.relnamespace",
+    "SELECT i.inhrelid::text, i.inhparent::text FROM pg_inherits i",
+    "SELECT t.oid::text FROM pg_type t JOIN pg_proc p ON p.oid = t.typsend WHERE t.oid >= 16384
+        AND p.proname IN ('textsend', 'varcharsend', 'bpcharsend', 'namesend', 'enum_send', 'citextsend')",
+];
+
+/// What the views select. The last result counts.
+const DEFINITIONS: [&str; 2] = [
+    "SET lock_timeout = '200ms'",
+    "SELECT c.oid::text, pg_get_viewdef(c.oid) FROM pg_class c
+     WHERE c.relkind IN ('v', 'm') AND c.oid >= 16384 AND c.relpersistence <> 't'",
 ];
 
 type Row = Vec<String>;
@@ -68,11 +81,15 @@ pub(super) async fn read(mut transport: Transport) -> Result<CatalogSnapshot, Lo
     frontend::query(&mut out, STATEMENTS.join(";\n").as_bytes());
     let results = exchange(&mut transport, &out, STATEMENTS.len()).await?;
     out.clear();
+    frontend::query(&mut out, DEFINITIONS.join(";\n").as_bytes());
+    // Without an answer nothing is known of any view, which hides more, never less.
+    let definitions = exchange(&mut transport, &out, DEFINITIONS.len()).await.unwrap_or_default().pop();
+    out.clear();
     frontend::empty(&mut out, frontend::tag::TERMINATE);
     // The answer is complete; a server that is slow to hear the goodbye does not matter.
     let _ = transport.write_all(&out).await;
     let _ = transport.shutdown().await;
-    snapshot(results)
+    snapshot(results, &definitions.unwrap_or_default())
 }
 
 /// One simple query whose answers are rows of text, as many results as expected.
@@ -122,17 +139,28 @@ pub(crate) async fn exchange(
     }
 }
 
-fn snapshot(results: Vec<Vec<Row>>) -> Result<CatalogSnapshot, LoadError> {
+fn snapshot(results: Vec<Vec<Row>>, definitions: &[Row]) -> Result<CatalogSnapshot, LoadError> {
     let odd = || LoadError("a row has an unexpected shape".to_owned());
     let mut results = results.into_iter();
     let mut next = || results.next().unwrap_or_default();
     let (schemas, relations, rule_relations, rule_functions) = (next(), next(), next(), next());
     let (functions, aggregates, operators, types, parents) = (next(), next(), next(), next(), next());
+    let text_types = next();
     let mut snapshot = CatalogSnapshot::new();
     for row in schemas {
         snapshot.add_schema(cell(&row, 0).ok_or_else(odd)?);
     }
-    add_relations(&mut snapshot, &relations, &rule_relations, &rule_functions, &parents).ok_or_else(odd)?;
+    let rows = Relations {
+        relations: &relations,
+        rule_relations: &rule_relations,
+        rule_functions: &rule_functions,
+        parents: &parents,
+        definitions,
+    };
+    add_relations(&mut snapshot, &rows).ok_or_else(odd)?;
+    for row in &text_types {
+        snapshot.add_text_type(number(row, 0).ok_or_else(odd)?);
+    }
     let aggregates = grouped(&aggregates).ok_or_else(odd)?;
     for row in &functions {
         snapshot.add_function(function(row, &aggregates).ok_or_else(odd)?);
@@ -171,46 +199,76 @@ fn grouped(rows: &[Row]) -> Option<HashMap<u32, Vec<u32>>> {
     Some(map)
 }
 
-fn add_relations(
-    snapshot: &mut CatalogSnapshot,
-    relations: &[Row],
-    rule_relations: &[Row],
-    rule_functions: &[Row],
-    parents: &[Row],
-) -> Option<()> {
-    let calls = grouped(rule_functions)?;
+/// The results that say what relations there are.
+struct Relations<'a> {
+    relations: &'a [Row],
+    rule_relations: &'a [Row],
+    rule_functions: &'a [Row],
+    parents: &'a [Row],
+    definitions: &'a [Row],
+}
+
+fn add_relations(snapshot: &mut CatalogSnapshot, rows: &Relations<'_>) -> Option<()> {
+    let calls = grouped(rows.rule_functions)?;
+    let parents = grouped(rows.parents)?;
     let mut reaches: HashMap<u32, Vec<(u32, Verb)>> = HashMap::new();
-    for row in rule_relations {
+    for row in rows.rule_relations {
         let verb = if cell(row, 2)? == "r" { Verb::Read } else { Verb::Write };
         reaches.entry(number(row, 0)?).or_default().push((number(row, 1)?, verb));
     }
+    let mut definitions: HashMap<u32, &str> = HashMap::new();
+    for row in rows.definitions {
+        definitions.insert(number(row, 0)?, cell(row, 1)?);
+    }
     let mut names: HashMap<u32, (&str, &str)> = HashMap::new();
-    for row in relations {
+    for row in rows.relations.iter().filter(|row| is_usable(row)) {
         names.insert(number(row, 0)?, (cell(row, 1)?, cell(row, 2)?));
     }
-    let mut of_parent: HashMap<u32, Vec<(&str, &str)>> = HashMap::new();
-    for row in parents {
-        of_parent.entry(number(row, 0)?).or_default().push((cell(row, 1)?, cell(row, 2)?));
-    }
-    for row in relations {
+    for row in rows.relations {
         let oid = number(row, 0)?;
         let (all_reached, all_calls) = closure(oid, &reaches, &calls);
         let named = |(oid, verb): &(u32, Verb)| {
             let (schema, name) = names.get(oid)?;
             Some(Reached { verb: *verb, schema: (*schema).into(), name: (*name).into() })
         };
-        let columns = cell(row, 4)?;
-        snapshot.add_relation(Relation {
+        let relation = Relation {
             oid,
             schema: cell(row, 1)?.into(),
             name: cell(row, 2)?.into(),
             kind: RelationKind::from_relkind(cell(row, 3)?.bytes().next().unwrap_or(b'?')),
-            columns: columns.split('\u{1}').filter(|column| !column.is_empty()).map(Into::into).collect(),
+            columns: columns(cell(row, 4)?)?,
+            parents: parents.get(&oid).cloned().unwrap_or_default(),
+            definition: definitions.get(&oid).copied().unwrap_or_default().into(),
+            names: reaches.get(&oid).into_iter().flatten().map(|(oid, _)| *oid).collect(),
             reaches: all_reached.iter().filter_map(named).collect(),
             calls: all_calls,
-        });
+        };
+        if is_usable(row) {
+            snapshot.add_relation(relation);
+        } else {
+            snapshot.add_hidden_relation(relation);
+        }
     }
     Some(())
+}
+
+/// Whether the role may use the relation's schema.
+fn is_usable(row: &Row) -> bool {
+    cell(row, 5) == Some("true")
+}
+
+/// `number type generated name`, separated by `\x01`, which a name itself has as `\x02a`.
+fn columns(text: &str) -> Option<Vec<Column>> {
+    let one = |column: &str| {
+        let mut parts = column.splitn(4, ' ');
+        Some(Column {
+            number: parts.next()?.parse().ok()?,
+            type_oid: parts.next()?.parse().ok()?,
+            generated: parts.next()? == "true",
+            name: parts.next()?.replace("\u{2}a", "\u{1}").replace("\u{2}b", "\u{2}").into(),
+        })
+    };
+    text.split('\u{1}').filter(|column| !column.is_empty()).map(one).collect()
 }
 
 /// Everything the rules of `start` reach, through other views too.

@@ -1,0 +1,251 @@
+//! What names of relations, functions and operators can mean, where a masked relation may be among the meanings.
+
+use super::{map::MaskMap, refusal::Stop};
+use crate::{
+    Catalog, Function, FunctionKind, FunctionLanguage, Relation, SearchPaths, SessionEffect, SessionState,
+    Volatility,
+    analysis::{Lookup, Uses},
+    functions::is_builtin_operator,
+    names::Name,
+    search_path::SearchPath,
+};
+
+/// Relations of `pg_catalog` that hold values of tables.
+const STATISTICS: [&str; 5] =
+    ["pg_statistic", "pg_stats", "pg_statistic_ext_data", "pg_stats_ext", "pg_stats_ext_exprs"];
+
+/// Names under everything that may be in force.
+#[derive(Clone, Copy)]
+pub(super) struct Relations<'a> {
+    pub(super) masks: &'a MaskMap,
+    catalog: &'a dyn Catalog,
+    paths: &'a SearchPaths,
+    session: &'a dyn SessionState,
+    /// What earlier statements of the same text made.
+    pub(super) made: &'a [&'a SessionEffect],
+    /// What the catalog knows may be gone or moved.
+    pub(super) restructured: bool,
+    /// The names were looked up earlier, under a search path that nobody knows any more: a cursor.
+    pub(super) earlier: bool,
+}
+
+/// Everything a name can mean.
+#[derive(Default)]
+struct Meanings<'a> {
+    known: Vec<&'a Relation>,
+    /// A temporary relation of the session.
+    temporary: bool,
+    /// A system catalog that the snapshot left out.
+    system: bool,
+    /// Something the catalog does not know.
+    unknown: bool,
+}
+
+impl<'a> Meanings<'a> {
+    fn add(&mut self, relation: &'a Relation) {
+        if !self.known.iter().any(|known| known.oid == relation.oid) {
+            self.known.push(relation);
+        }
+    }
+}
+
+impl<'a> Relations<'a> {
+    pub(super) const fn new(
+        masks: &'a MaskMap,
+        catalog: &'a dyn Catalog,
+        paths: &'a SearchPaths,
+        session: &'a dyn SessionState,
+    ) -> Self {
+        Self { masks, catalog, paths, session, made: &[], restructured: false, earlier: false }
+    }
+
+    /// The relation a name means: one, or nothing where it is certainly not masked and its columns are not known.
+    pub(super) fn one(&self, name: &'a Name) -> Result<Option<&'a Relation>, Stop<'a>> {
+        let meanings = self.meanings(name);
+        let masked = meanings.known.iter().find(|relation| self.masks.is_masked(relation.oid));
+        let several = meanings.known.len() > 1 || meanings.temporary || meanings.unknown || meanings.system;
+        match (masked, meanings.known.first()) {
+            (Some(masked), _) if several => match self.masks.of_relation(masked.oid) {
+                Some(column) => Err(Stop::Several(name, column)),
+                None => Err(Stop::Unknown(name)),
+            },
+            (_, Some(only)) if !several => Ok(Some(only)),
+            (_, None) if meanings.unknown => Err(Stop::Unknown(name)),
+            _ => Ok(None),
+        }
+    }
+
+    /// The rows that a write gives back are the target's own, unless a rule of it says otherwise.
+    pub(super) fn returns(&self, target: &'a Name) -> Result<(), Stop<'a>> {
+        match self.one(target)? {
+            Some(relation) if self.masks.has_masking_rules(relation.oid) => {
+                Err(Stop::NotUnderstood("RETURNING gives back what a rule of the relation selects"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A masked relation among everything the statement may name.
+    pub(super) fn touched(&self, uses: &'a Uses) -> Option<&'a Relation> {
+        let relations = uses.relations.iter().map(|used| (&used.name, used.lookup));
+        let objects = uses.objects.iter().map(|(name, lookup)| (name, *lookup));
+        relations.chain(objects).find_map(|(name, lookup)| {
+            let masked = |relation: &&'a Relation| self.masks.is_masked(relation.oid);
+            match lookup {
+                Lookup::Temporary => None,
+                Lookup::Existing => self.meanings(name).known.into_iter().find(masked),
+                Lookup::Created => self.created(name).into_iter().find(masked),
+            }
+        })
+    }
+
+    /// A masked relation that the statement makes anew.
+    pub(super) fn replaced(&self, uses: &'a Uses) -> Option<&'a Relation> {
+        let made = uses.relations.iter().filter(|used| used.lookup == Lookup::Created);
+        made.flat_map(|used| self.created(&used.name)).find(|relation| self.masks.is_masked(relation.oid))
+    }
+
+    /// A relation that holds values of other tables: statistics, storage, views over them.
+    pub(super) fn statistics(&self, uses: &'a Uses) -> Option<&'a Name> {
+        let holds = |schema: &str, name: &str| schema == "pg_catalog" && STATISTICS.contains(&name);
+        let reaches = |relation: &&Relation| {
+            relation.reaches.iter().any(|reached| {
+                holds(&reached.schema, &reached.name) || reached.schema.starts_with("pg_toast")
+            })
+        };
+        uses.relations.iter().map(|used| &used.name).find(|name| {
+            let direct = match name.schema.as_deref() {
+                Some(schema) => holds(schema, &name.name) || schema.starts_with("pg_toast"),
+                // Storage is on the path only where somebody put it there.
+                None => holds("pg_catalog", &name.name) || name.name.starts_with("pg_toast_"),
+            };
+            direct || self.meanings(name).known.iter().any(reaches)
+        })
+    }
+
+    fn meanings(&self, name: &Name) -> Meanings<'a> {
+        let mut meanings = Meanings::default();
+        if let Some(schema) = &name.schema {
+            match self.catalog.relation(schema, &name.name) {
+                Some(relation) => meanings.add(relation),
+                None if schema.starts_with("pg_temp") => meanings.temporary = true,
+                None if is_system(schema) => meanings.system = true,
+                None => meanings.unknown = true,
+            }
+            return meanings;
+        }
+        if self.paths.is_unknown() || self.earlier {
+            // Whatever path: any masked relation of that name.
+            for schema in self.masks.schemas_of(&name.name) {
+                if let Some(relation) = self.catalog.relation(schema, &name.name) {
+                    meanings.add(relation);
+                }
+            }
+        }
+        meanings.unknown |= self.paths.is_unknown();
+        for path in self.paths.candidates() {
+            self.under(path, &name.name, &mut meanings);
+        }
+        meanings
+    }
+
+    fn under(&self, path: &SearchPath, name: &str, meanings: &mut Meanings<'a>) {
+        let mut found = false;
+        for schema in path.effective() {
+            if schema == "pg_temp" {
+                meanings.temporary |= self.may_be_temporary(name);
+                continue;
+            }
+            let known =
+                self.catalog.has_schema(schema).then(|| self.catalog.relation(schema, name)).flatten();
+            let system =
+                known.is_none() && schema == "pg_catalog" && crate::harmless::is_harmless(schema, name);
+            meanings.system |= system;
+            if let Some(relation) = known {
+                meanings.add(relation);
+            }
+            if known.is_some() || system {
+                found = true;
+                // What hides the others may be gone.
+                if !self.restructured {
+                    return;
+                }
+            }
+        }
+        meanings.unknown |= !found && !meanings.temporary;
+    }
+
+    fn may_be_temporary(&self, name: &str) -> bool {
+        let here = |effect: &&SessionEffect| matches!(effect, SessionEffect::CreateTemporary { name: made } if &**made == name);
+        self.made.iter().any(here) || self.session.may_be_temporary(name)
+    }
+
+    /// What stands where a new object of that name would be made.
+    fn created(&self, name: &Name) -> Vec<&'a Relation> {
+        let masked = || self.masks.schemas_of(&name.name);
+        match &name.schema {
+            Some(schema) => self.catalog.relation(schema, &name.name).into_iter().collect(),
+            None if self.paths.is_unknown() => {
+                masked().filter_map(|schema| self.catalog.relation(schema, &name.name)).collect()
+            }
+            None => {
+                let made_in =
+                    |path: &'a SearchPath| path.listed().find(|schema| self.catalog.has_schema(schema));
+                let schemas = self.paths.candidates().iter().filter_map(made_in);
+                schemas.filter_map(|schema| self.catalog.relation(schema, &name.name)).collect()
+            }
+        }
+    }
+
+    // ---- functions and operators -----------------------------------------------------------------------------------
+
+    /// Whether a call by that name certainly runs the server's own function, or one that only computes.
+    pub(super) fn is_servers_own(&self, name: &Name) -> bool {
+        let computes = |function: &Function| {
+            function.is_built_in()
+                || function.language == FunctionLanguage::Native
+                    && function.volatility == Volatility::Immutable
+                    && function.kind == FunctionKind::Function
+                    && !function.security_definer
+        };
+        name.may_be_builtin()
+            && self.schemas(name).is_some_and(|schemas| {
+                let mut all = schemas.iter().flat_map(|schema| self.catalog.functions(schema, &name.name));
+                all.all(|function| computes(function))
+            })
+    }
+
+    /// Whether an operator of that name certainly is the server's own, or one that only computes.
+    pub(super) fn is_servers_own_operator(&self, name: &Name) -> bool {
+        let computes = |oid: &u32| {
+            self.catalog.function_by_oid(*oid).is_some_and(|function| {
+                function.is_built_in()
+                    || function.language == FunctionLanguage::Native
+                        && function.volatility == Volatility::Immutable
+                        && !function.security_definer
+            })
+        };
+        name.may_be_builtin()
+            && is_builtin_operator(&name.name)
+            && self.schemas(name).is_some_and(|schemas| {
+                let mut all = schemas.iter().flat_map(|schema| self.catalog.operators(schema, &name.name));
+                all.all(|operator| operator.calls.iter().all(computes))
+            })
+    }
+
+    /// Where a name is looked for; nothing where that is not known.
+    fn schemas<'n>(&'n self, name: &'n Name) -> Option<Vec<&'n str>> {
+        match &name.schema {
+            Some(schema) => Some(vec![schema]),
+            None if self.paths.is_unknown() => None,
+            None => {
+                let usable = |schema: &&str| self.catalog.has_schema(schema);
+                Some(self.paths.candidates().iter().flat_map(SearchPath::effective).filter(usable).collect())
+            }
+        }
+    }
+}
+
+fn is_system(schema: &str) -> bool {
+    matches!(schema, "pg_catalog" | "information_schema")
+}
