@@ -142,11 +142,15 @@ impl DatabaseCatalog {
 
     /// The masks of a session in this database; the outer `None` where they must be worked out first.
     #[expect(clippy::option_option, reason = "not known and none are different answers")]
-    pub(crate) fn masks(&self, rules: &SessionRules, catalog: &Arc<CatalogSnapshot>) -> Option<Option<Arc<Masks>>> {
+    pub(crate) fn masks(
+        &self,
+        rules: &SessionRules,
+        catalog: &Arc<CatalogSnapshot>,
+    ) -> Option<Option<Arc<Masks>>> {
         let Some(masks) = rules.masks() else { return Some(None) };
         let known = self.masks.lock().unwrap_or_else(PoisonError::into_inner);
         let found = known.get(masks.key()).filter(|known| Arc::ptr_eq(&known.catalog, catalog));
-        found.map(|masks| Some(Arc::clone(masks)))
+        found.map(|masks| masks.has_work().then(|| Arc::clone(masks)))
     }
 
     /// Works out what is masked in the database for a session. Views are parsed: not for the reactor.
@@ -164,7 +168,7 @@ impl DatabaseCatalog {
             return Ok(known);
         }
         let Some(masks) = rules.masks().map(Arc::clone) else { return Ok(None) };
-        let key = HashKey::new(gate.fingerprints.derive(&format!("mask hash of {connection}")));
+        let key = HashKey::new(gate.fingerprints.derive(&format!("mask hash of {connection}")).into());
         let catalog = Arc::clone(catalog);
         let work = tokio::task::spawn_blocking(move || {
             let map = MaskMap::build(&catalog, &Masks::column_rules(&masks));
@@ -177,7 +181,7 @@ impl DatabaseCatalog {
             known.clear();
         }
         known.insert(Arc::clone(masks.rules.key()), Arc::clone(&masks));
-        Ok(Some(masks))
+        Ok(masks.has_work().then_some(masks))
     }
 
     /// Reads it, unless that has become unnecessary while waiting for another reader. The reading goes on when the asker is gone: a

@@ -55,7 +55,9 @@ pub(crate) enum NotMasked {
     #[error("the server's answer is not what the statement's analysis expects: {0}")]
     Unexpected(String),
     /// It has to be looked at as a whole and is longer than is kept.
-    #[error("a row is longer than the gateway can mask; ask for fewer or shorter columns (`limits.masked_row`)")]
+    #[error(
+        "a row is longer than the gateway can mask; ask for fewer or shorter columns (`limits.masked_row`)"
+    )]
     TooLong,
 }
 
@@ -78,7 +80,8 @@ impl Masks {
         catalog: Arc<CatalogSnapshot>,
         key: HashKey,
     ) -> Self {
-        let protected = map.relations().map(|(schema, name)| portcullis_sql::resource_name(schema, name)).collect();
+        let protected =
+            map.relations().map(|(schema, name)| portcullis_sql::resource_name(schema, name)).collect();
         Self { rules, map, catalog, key, protected }
     }
 
@@ -98,7 +101,9 @@ impl Masks {
                     strength: mask.strength(),
                     filter_allowed: mask.filter == portcullis_policy::Filter::Allow,
                     opaque_refused: mask.opaque == portcullis_policy::Opaque::Refuse,
-                    matches: Arc::new(move |schema, table, column| of_columns.matches_column(schema, table, column)),
+                    matches: Arc::new(move |schema, table, column| {
+                        of_columns.matches_column(schema, table, column)
+                    }),
                     trusts: Arc::new(move |schema, function| of_functions.trusts(schema, function)),
                 }
             })
@@ -108,6 +113,11 @@ impl Masks {
     /// A rule, as decisions name it.
     pub(crate) fn rule(&self, rule: u16) -> Option<RuleRef> {
         self.rules.columns().get(usize::from(rule)).map(|mask| mask.rule_ref())
+    }
+
+    /// The first rule that looks for something in every value.
+    pub(crate) fn detects(&self) -> Option<RuleRef> {
+        self.rules.all().iter().find(|mask| !mask.detectors.is_empty()).map(|mask| mask.rule_ref())
     }
 
     /// What is shown by a rule; everything is hidden where the column was computed from a masked one.
@@ -128,9 +138,9 @@ impl Masks {
         }
     }
 
-    /// Whether columns of this database are masked, so that results and functions need a look.
-    pub(crate) fn protects(&self) -> bool {
-        !self.map.is_empty()
+    /// Whether anything in this database needs a look: a column that is masked, or detectors.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.map.is_empty() || self.rules.scanner().is_some()
     }
 
     /// Whether the operation names a relation with masked columns.

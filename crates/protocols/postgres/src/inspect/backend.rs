@@ -176,7 +176,9 @@ impl Inspector {
                 }
             }
             tag::COPY_OUT_RESPONSE => self.copy_out(body)?,
-            tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED => self.ran(tag, body)?,
+            tag::COMMAND_COMPLETE | tag::EMPTY_QUERY_RESPONSE | tag::PORTAL_SUSPENDED => {
+                self.ran(tag, body)?
+            }
             tag::BIND_COMPLETE => self.results.expected.completed(),
             tag::PARSE_COMPLETE => {
                 self.results.expected.completed();

@@ -46,8 +46,7 @@ impl Inspector {
                         each(Parameter { type_oid: 0, format: recorded(bind.formats.of(at)), value, length });
                     }
                 };
-                let values =
-                    if bind.values.is_empty() { Parameters::None } else { Parameters::Bound(&each) };
+                let values = if bind.values.is_empty() { Parameters::None } else { Parameters::Bound(&each) };
                 self.bound(judged, Bound { print, values }, out)?;
                 out.up.push_slice(bytes);
                 Ok(())
@@ -193,7 +192,8 @@ impl Inspector {
             self.judge.statements(prepared, &self.session, &self.names, &self.flight)?;
         }
         let rules = Arc::clone(self.judge.rules());
-        let portal = self.names.portal(name).map(|portal| (Arc::clone(&portal.prepared), portal.plan.clone()));
+        let portal =
+            self.names.portal(name).map(|portal| (Arc::clone(&portal.prepared), portal.plan.clone()));
         if let Some((prepared, plan)) = portal {
             let number = plan.map_or(0, |plan| plan.number);
             let look = self.judge.look_of_any(&[prepared], &self.session, &self.names, &self.flight)?;

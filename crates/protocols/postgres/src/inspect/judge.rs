@@ -12,8 +12,9 @@ use portcullis_core::{
 use portcullis_policy::SessionRules;
 use portcullis_proxy::gate::{GateSession, Judged};
 use portcullis_sql::{
-    Analysis, AnalysisError, Analyzer, Catalog, CatalogSnapshot, CopyOut, MaskedOutput, Resolved, SearchPath, SearchPaths, SessionEffect,
-    SessionState, SettingChange, SettingScope, SettingValue, Statement, resource_name,
+    Analysis, AnalysisError, Analyzer, Catalog, CatalogSnapshot, CopyOut, MaskedOutput, Resolved, SearchPath,
+    SearchPaths, SessionEffect, SessionState, SettingChange, SettingScope, SettingValue, Statement,
+    resource_name,
 };
 
 use super::{Bound, Stop, refuse::Refused};
@@ -118,6 +119,18 @@ impl Default for Look {
 impl Look {
     pub(super) fn plan(self, number: u64, masks: Option<&Arc<Masks>>) -> Plan {
         Plan::new(number, masks.map(Arc::clone), self.output, self.copy, self.touched)
+    }
+}
+
+/// Why COPY data cannot be looked at.
+fn unreadable_copy(copy: &CopyOut) -> Option<String> {
+    let encoding = copy.encoding.as_ref().filter(|name| !name.eq_ignore_ascii_case("utf8"));
+    match (&copy.odd, encoding) {
+        (Some(odd), _) => Some(format!("the COPY has an option that is not understood (`{odd}`)")),
+        (None, Some(encoding)) => {
+            Some(format!("the COPY writes its data in another encoding (`{encoding}`)"))
+        }
+        (None, None) => None,
     }
 }
 
@@ -324,7 +337,9 @@ impl Judge {
         let epoch = if analysis.asks_session() { 0 } else { self.epoch };
         let opaque = resolved.iter().any(|resolved| resolved.opaque);
         let settings = resolved.into_iter().flat_map(|resolved| resolved.settings).collect();
-        if let Some(before) = self.cache.insert(shape, Cached { epoch, bytes, judged, looks, opaque, settings }) {
+        if let Some(before) =
+            self.cache.insert(shape, Cached { epoch, bytes, judged, looks, opaque, settings })
+        {
             self.cached_bytes = self.cached_bytes.saturating_sub(before.bytes);
         }
         self.cached_bytes += bytes;
@@ -413,6 +428,19 @@ impl Judge {
             }
         })?;
         let statements = analysis.statements().iter().zip(resolved);
+        for (statement, resolved) in statements.clone() {
+            if let (Some(rule), Some(why)) = (masks.detects(), statement.copy_out().and_then(unreadable_copy))
+            {
+                let why =
+                    format!("{why}, so that mask `{}` cannot look at it; leave the option out", rule.name);
+                return Err(Box::new(Refused::denied(session.denied(
+                    &self.rules,
+                    &resolved.operation,
+                    rule,
+                    why,
+                ))));
+            }
+        }
         Ok(outputs
             .into_iter()
             .zip(statements)
@@ -440,7 +468,8 @@ impl Judge {
         let mut found: Option<Look> = None;
         for prepared in runnable {
             let resolved = prepared.resolve_fully(&*self.catalog, &self.paths, &view);
-            let look = self.looks(prepared, &resolved, &view, session)?.into_iter().next().unwrap_or_default();
+            let look =
+                self.looks(prepared, &resolved, &view, session)?.into_iter().next().unwrap_or_default();
             match &found {
                 Some(known) if *known != look => {
                     let why = "the portal may run one of several statements whose results are masked differently; \
@@ -468,7 +497,7 @@ impl Judge {
         let resolved = portcullis_sql::resolve_function_call(oid, &*self.catalog, text.into());
         let judged = if self.rules.is_read_only() && resolved.leaves_read_only {
             session.refused(&self.rules, &resolved.operation, "read-only", READ_ONLY.to_owned())
-        } else if let Some((rule, why)) = self.masks_forbid(name.as_deref()) {
+        } else if let Some((rule, why)) = self.masks_forbid(oid) {
             session.denied(&self.rules, &resolved.operation, rule, why)
         } else {
             session.judge(&self.rules, &resolved.operation)
@@ -481,17 +510,11 @@ impl Judge {
         if judged.is_allow() { Ok(judged) } else { Err(Box::new(Refused::denied(judged))) }
     }
 
-    /// Whether a function called by its number may give away what is masked: all may but those that clients call so, which work on
-    /// large objects.
-    fn masks_forbid(&self, name: Option<&str>) -> Option<(RuleRef, String)> {
-        let masks = self.masks.as_ref().filter(|masks| masks.protects())?;
-        let plain = name.and_then(|name| name.strip_prefix("pg_catalog."));
-        if plain.is_some_and(|name| name.starts_with("lo_") || matches!(name, "loread" | "lowrite")) {
-            return None;
-        }
-        let why = "columns of this database are masked, and a function called by its number may read them; \
-                   call it in a SELECT";
-        Some((masks.rule(0)?, why.to_owned()))
+    /// Why a function may not be called by its number: it could give away what is masked.
+    fn masks_forbid(&self, oid: u32) -> Option<(RuleRef, String)> {
+        let masks = self.masks.as_ref()?;
+        let refusal = portcullis_sql::masked_function_call(&masks.map, oid, &*self.catalog).err()?;
+        Some((masks.rule(refusal.rule)?, refusal.reason))
     }
 
     pub(super) fn too_long(&self, text: &[u8], limit: usize, session: &GateSession) -> Refused {

@@ -203,7 +203,11 @@ impl Inspector {
     }
 
     /// Rewrites the rows at the start of `buffer`, up to one that passes as it is.
-    pub(super) fn rewrite_rows(&mut self, buffer: &mut ReadBuffer, out: &mut Outputs) -> Result<(), EndReason> {
+    pub(super) fn rewrite_rows(
+        &mut self,
+        buffer: &mut ReadBuffer,
+        out: &mut Outputs,
+    ) -> Result<(), EndReason> {
         let Some(masks) = self.results.masks().map(Arc::clone) else { return Ok(()) };
         let mut scratch = std::mem::take(&mut self.results.scratch);
         let mut frames = Frames::new(Direction::Backend, buffer.bytes());
@@ -224,7 +228,9 @@ impl Inspector {
             out.down.push_with(|down| {
                 let start = down.len();
                 let written = match (frame.tag, &mut copy) {
-                    (tag::COPY_DATA, Some(copy)) => copy.rewrite(&masks.tools(), &layout, frame.body, &mut scratch, down),
+                    (tag::COPY_DATA, Some(copy)) => {
+                        copy.rewrite(&masks.tools(), &layout, frame.body, &mut scratch, down)
+                    }
                     (tag::COPY_DATA, None) => Err(NotMasked::unexpected("COPY data that was not announced")),
                     _ => rows::rewrite(&masks.tools(), &layout, frame.body, &mut scratch, down),
                 };
@@ -314,10 +320,11 @@ impl Inspector {
             .map_err(|error| EndReason::UpstreamQuit { detail: format!("upstream: {error}") })?;
         let layout = Layout::of_copy(masks, &plan.output, response.format, response.columns.len())?;
         if layout.looks() {
-            let options = plan.copy.clone().filter(|copy| {
+            let options = plan.copy.clone().filter(|copy| copy.odd.is_none()).filter(|copy| {
                 (copy.format == portcullis_sql::CopyFormat::Binary) == (response.format == Format::Binary)
             });
-            let options = options.ok_or_else(|| NotMasked::unexpected("COPY data in a form that was not understood"))?;
+            let options = options
+                .ok_or_else(|| NotMasked::unexpected("COPY data in a form that was not understood"))?;
             self.results.run.copy = Some(CopyRows::new(options));
             self.results.run.look = Look::Layout(Arc::new(layout));
         }
@@ -337,7 +344,9 @@ impl Inspector {
         if self.session.is_recorded() {
             let word = match tag {
                 tag::PORTAL_SUSPENDED => "suspended".into(),
-                tag::COMMAND_COMPLETE => String::from_utf8_lossy(backend::command_tag(body).unwrap_or_default()),
+                tag::COMMAND_COMPLETE => {
+                    String::from_utf8_lossy(backend::command_tag(body).unwrap_or_default())
+                }
                 _ => "".into(),
             };
             let (rows, bytes) = (run.rows, run.bytes);
@@ -373,7 +382,8 @@ impl Inspector {
         if self.session.is_recorded() {
             let seen = instead.as_ref().and_then(|bytes| bytes.get(Header::LEN..));
             let seen = seen.and_then(|body| ErrorFields::decode(body).ok()).unwrap_or(fields);
-            let severity = String::from_utf8_lossy(seen.field(b'V').or_else(|| seen.field(b'S')).unwrap_or_default());
+            let severity =
+                String::from_utf8_lossy(seen.field(b'V').or_else(|| seen.field(b'S')).unwrap_or_default());
             let message = seen.message();
             self.record(&Event::Notice { severity: &severity, code: seen.code(), message: &message })?;
         }
@@ -405,7 +415,9 @@ impl Inspector {
         }
         let described = RowDescription::decode(body)
             .map_err(|error| EndReason::UpstreamQuit { detail: format!("upstream: {error}") })?;
-        let masked = |at| layout.and_then(|layout| layout.columns.get(at)).is_some_and(|plan| plan.whole.is_some());
+        let masked = |at: usize| {
+            layout.and_then(|layout| layout.columns.get(at)).is_some_and(|plan| plan.whole.is_some())
+        };
         let columns = |each: &mut dyn FnMut(Column<'_>)| {
             for (at, column) in described.iter().enumerate() {
                 each(Column {

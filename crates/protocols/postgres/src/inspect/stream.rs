@@ -6,7 +6,9 @@ use bytes::{Bytes, BytesMut};
 use portcullis_proxy::{buffer::ReadBuffer, fingerprint::Fingerprint};
 use portcullis_record::{Format, Parameter, Parameters};
 
-use super::{Blocked, Bound, Inspector, OwnPoint, SLACK, Skipping, Stop, Unit, extended::BindJudged, violation};
+use super::{
+    Blocked, Bound, Inspector, OwnPoint, SLACK, Skipping, Stop, Unit, extended::BindJudged, violation,
+};
 use crate::{
     codec::{BindScanner, Direction, Header, Piece, frontend::tag},
     session::{expected::Expect, outputs::Outputs},

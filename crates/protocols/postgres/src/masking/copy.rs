@@ -53,7 +53,9 @@ impl CopyRows {
         out.put_u32(0);
         match self.options.format {
             CopyFormat::Binary => self.binary(tools, layout, data, scratch, out)?,
-            CopyFormat::Text | CopyFormat::Csv if std::mem::take(&mut self.header) => out.extend_from_slice(data),
+            CopyFormat::Text | CopyFormat::Csv if std::mem::take(&mut self.header) => {
+                out.extend_from_slice(data)
+            }
             CopyFormat::Text => self.text(tools, layout, data, scratch, out)?,
             CopyFormat::Csv => self.csv(tools, layout, data, scratch, out)?,
         }
@@ -71,7 +73,8 @@ impl CopyRows {
         let odd = || NotMasked::unexpected("COPY data that is not of the binary format");
         if std::mem::take(&mut self.header) {
             let after = data.strip_prefix(SIGNATURE).ok_or_else(odd)?;
-            let extension = after.get(4..).and_then(|rest| rest.first_chunk()).copied().map(u32::from_be_bytes);
+            let extension =
+                after.get(4..).and_then(|rest| rest.first_chunk()).copied().map(u32::from_be_bytes);
             let length = SIGNATURE.len() + 8 + extension.ok_or_else(odd)? as usize;
             let (header, rows) = data.split_at_checked(length).ok_or_else(odd)?;
             out.extend_from_slice(header);
@@ -254,7 +257,9 @@ fn csv_field(row: &[u8], options: &CopyOut, field: &mut Vec<u8>) -> (usize, bool
     let mut at = 1;
     while let Some(byte) = row.get(at) {
         let next = row.get(at + 1);
-        if *byte == options.escape && next.is_some_and(|next| *next == options.quote || *next == options.escape) {
+        if *byte == options.escape
+            && next.is_some_and(|next| *next == options.quote || *next == options.escape)
+        {
             field.extend(next);
             at += 2;
         } else if *byte == options.quote {

@@ -3,7 +3,11 @@
 use bytes::{BufMut, BytesMut};
 use portcullis_mask::Outcome;
 
-use super::{NotMasked, Tools, layout::{ColumnPlan, Layout}, values};
+use super::{
+    NotMasked, Tools,
+    layout::{ColumnPlan, Layout},
+    values,
+};
 use crate::codec::{backend::tag, rows::DataRow};
 
 /// Writes the row as it may be seen, a whole message. `scratch` is reused between rows.
@@ -46,7 +50,13 @@ pub(super) fn finish(out: &mut BytesMut, start: usize) -> Result<(), NotMasked> 
 }
 
 /// One value with its length before it.
-pub(super) fn put(tools: &Tools<'_>, column: &ColumnPlan, value: &[u8], scratch: &mut Vec<u8>, out: &mut BytesMut) {
+pub(super) fn put(
+    tools: &Tools<'_>,
+    column: &ColumnPlan,
+    value: &[u8],
+    scratch: &mut Vec<u8>,
+    out: &mut BytesMut,
+) {
     match shown(tools, column, value, scratch) {
         Outcome::Unchanged => {
             out.put_i32(i32::try_from(value.len()).unwrap_or(i32::MAX));
@@ -65,7 +75,7 @@ pub(super) fn shown(tools: &Tools<'_>, column: &ColumnPlan, value: &[u8], scratc
     scratch.clear();
     match (&column.whole, tools.scanner) {
         (Some(transform), _) => {
-            values::hide(column.shape, column.format, transform, tools.key, value, scratch)
+            values::hide(column.shape, column.format, transform, tools.scanner, tools.key, value, scratch)
         }
         (None, Some(scanner)) if column.shape.is_scanned() => {
             values::hide_found(column.shape, column.format, scanner, tools.key, value, scratch)

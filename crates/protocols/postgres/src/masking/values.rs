@@ -68,20 +68,24 @@ impl Shape {
     }
 }
 
-/// The value masked as a whole.
+/// The value masked as a whole. Where detectors find something in it that a stronger transform is for, that one is used.
 pub(crate) fn hide(
     shape: Shape,
     format: Format,
     transform: &Transform,
+    scanner: Option<&Scanner>,
     key: &HashKey,
     value: &[u8],
     out: &mut Vec<u8>,
 ) -> Outcome {
-    let mut whole = |kind, value: &[u8], out: &mut Vec<u8>| mask_value(kind, Some(transform), None, key, value, out);
+    let whole =
+        |kind, value: &[u8], out: &mut Vec<u8>| mask_value(kind, Some(transform), scanner, key, value, out);
     match (shape, format) {
         (Shape::Text, _) => whole(ValueKind::Text, value, out),
         (Shape::Json, _) | (Shape::Jsonb, Format::Text) => whole(ValueKind::Json, value, out),
-        (Shape::Jsonb, Format::Binary) => versioned(value, out, |value, out| whole(ValueKind::Json, value, out)),
+        (Shape::Jsonb, Format::Binary) => {
+            versioned(value, out, |value, out| whole(ValueKind::Json, value, out))
+        }
         (Shape::Uuid, Format::Text) => whole(ValueKind::Uuid, value, out),
         (Shape::Uuid, Format::Binary) => {
             let mut text = Vec::with_capacity(36);
@@ -115,7 +119,9 @@ pub(crate) fn hide_found(
         (Shape::Plain | Shape::Uuid, _) => Outcome::Unchanged,
         (Shape::Text, _) => found(ValueKind::Text, value, out),
         (Shape::Json, _) | (Shape::Jsonb, Format::Text) => found(ValueKind::Json, value, out),
-        (Shape::Jsonb, Format::Binary) => versioned(value, out, |value, out| found(ValueKind::Json, value, out)),
+        (Shape::Jsonb, Format::Binary) => {
+            versioned(value, out, |value, out| found(ValueKind::Json, value, out))
+        }
         (Shape::Int8 | Shape::Numeric, Format::Text) => found(ValueKind::Number, value, out),
         (Shape::Int8, Format::Binary) => match value.try_into().map(i64::from_be_bytes) {
             Ok(number) => found(ValueKind::Number, number.to_string().as_bytes(), out),
@@ -147,11 +153,7 @@ pub(crate) fn hide_found(
 }
 
 /// A version byte, then the text.
-fn versioned(
-    value: &[u8],
-    out: &mut Vec<u8>,
-    mask: impl FnOnce(&[u8], &mut Vec<u8>) -> Outcome,
-) -> Outcome {
+fn versioned(value: &[u8], out: &mut Vec<u8>, mask: impl FnOnce(&[u8], &mut Vec<u8>) -> Outcome) -> Outcome {
     let Some((version, text)) = value.split_first() else { return Outcome::Null };
     out.push(*version);
     let outcome = mask(text, out);
@@ -320,7 +322,8 @@ mod tests {
         let value: Vec<u8> = [1, 1, 0, 0, 5].iter().flat_map(|word: &u16| word.to_be_bytes()).collect();
         assert_eq!(numeric_text(&value).as_deref(), Some("50000"));
         // 12.5
-        let value: Vec<u8> = [2, 0, 0, 1, 12, 5000].iter().flat_map(|word: &u16| word.to_be_bytes()).collect();
+        let value: Vec<u8> =
+            [2, 0, 0, 1, 12, 5000].iter().flat_map(|word: &u16| word.to_be_bytes()).collect();
         assert_eq!(numeric_text(&value).as_deref(), Some("12.5000"));
     }
 

@@ -15,23 +15,29 @@ fn options(format: CopyFormat) -> CopyOut {
         quote: b'"',
         escape: b'"',
         header: false,
+        force_quote: Vec::new(),
+        encoding: None,
+        odd: None,
     }
 }
 
 fn layout(whole: &[Option<Transform>], format: Format) -> Layout {
     Layout {
-        columns: whole.iter().map(|whole| ColumnPlan { shape: Shape::Text, format, whole: whole.clone() }).collect(),
+        columns: whole
+            .iter()
+            .map(|whole| ColumnPlan { shape: Shape::Text, format, whole: whole.clone() })
+            .collect(),
         rewrites: true,
         scans: true,
     }
 }
 
 fn scanner() -> Scanner {
-    Scanner::new(&[(vec![Detector::Email], Transform::Redact)]).unwrap()
+    Scanner::new(&[(vec![Detector::Email], Transform::Redact)])
 }
 
 fn shown(options: CopyOut, whole: &[Option<Transform>], data: &[u8]) -> Result<Vec<u8>, NotMasked> {
-    let (scanner, key) = (scanner(), HashKey::new([7; 32]));
+    let (scanner, key) = (scanner(), HashKey::new([7; 32].into()));
     let tools = Tools { scanner: Some(&scanner), key: &key };
     let format = if options.format == CopyFormat::Binary { Format::Binary } else { Format::Text };
     let mut out = BytesMut::new();
@@ -82,7 +88,7 @@ fn rows_of_another_shape_are_refused() {
 
 #[test]
 fn the_header_line_is_passed_as_it_is() {
-    let (scanner, key) = (scanner(), HashKey::new([7; 32]));
+    let (scanner, key) = (scanner(), HashKey::new([7; 32].into()));
     let tools = Tools { scanner: Some(&scanner), key: &key };
     let layout = layout(&[Some(Transform::Redact)], Format::Text);
     let mut rows = CopyRows::new(CopyOut { header: true, ..options(CopyFormat::Csv) });
