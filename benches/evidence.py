@@ -40,6 +40,7 @@ class Journal:
         self.count, self.starts, self.refused = 0, [], []
         self.texts, self.bound = set(), {}  # ids in texts; fingerprints of bind values by the writer's name
         self.recorded, self.sealed, self.ended = set(), set(), set()  # sessions
+        self.inserts = {}  # ids in texts by session
         for _, event in events(folder):
             self.count += 1
             kind = event["event"]
@@ -62,7 +63,9 @@ class Journal:
         if " -- bound " in text:
             self.bound.setdefault(text.rsplit(" ", 1)[1], set()).add(event.get("binds"))
         elif text.startswith("INSERT INTO ran"):
-            self.texts.add(text.split("'")[1])
+            one = text.split("'")[1]
+            self.texts.add(one)
+            self.inserts.setdefault(event["session"], []).append(one)
 
 
 def missing(ran, journal):

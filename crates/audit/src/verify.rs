@@ -35,6 +35,7 @@ pub struct Sources {
 /// What happened to something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum What {
     /// It has other content.
     Altered,
@@ -57,6 +58,7 @@ pub enum What {
 /// What it looks like.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Cause {
     /// The format's own checksum shows it: a disk, a copy, a crash. Also what somebody leaves who did not care.
     Accident,

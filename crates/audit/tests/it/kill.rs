@@ -1,4 +1,4 @@
-//! `kill -9` at any point loses no acknowledged event.
+//! `kill -9` at any point loses no acknowledged event, and what is left verifies.
 
 use std::{
     collections::HashSet,
@@ -8,7 +8,11 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_audit::{Journal, JournalConfig, JournalSession, Sync, read_dir};
+use portcullis_audit::{
+    Journal, JournalConfig, JournalSession, Notary, NotaryConfig, SigningKey, Sync, notary, read_dir,
+    verify::{Report, Sources, verify},
+};
+use portcullis_core::Secret;
 
 use crate::support::{TestClock, batch, config, decision, facts, texts};
 
@@ -22,12 +26,31 @@ fn settings(dir: &Path) -> JournalConfig {
     JournalConfig { segment_bytes: 60_000, ..config(dir, Sync::Fast) }
 }
 
+/// The key of the proof, made before the first child runs.
+fn key(dir: &Path) -> SigningKey {
+    SigningKey::decode(&Secret::new(std::fs::read_to_string(dir.join("audit.key")).unwrap())).unwrap()
+}
+
+fn sign(journal: &Arc<Journal>, dir: &Path) -> Notary {
+    let config = NotaryConfig { interval: std::time::Duration::from_millis(1), ..NotaryConfig::default() };
+    Notary::open(journal.clone(), key(dir), config).unwrap()
+}
+
+#[track_caller]
+fn verified(dir: &Path) -> Report {
+    let sources = Sources { journal: dir.join("journal"), recordings: None, kept: Vec::new() };
+    let report = verify(&sources, key(dir).verifier(), &mut |_| {}).unwrap();
+    assert!(report.is_good(), "{report:#?}");
+    report
+}
+
 /// Not a test of its own: what [`acknowledged_events_survive_kill_9_at_any_point`] runs in a process of its own.
 #[test]
 #[ignore = "run by its parent"]
 fn child() {
     let Some(dir) = std::env::var_os(CHILD) else { return };
     let (journal, recovery) = Journal::open(settings(Path::new(&dir)), TestClock::new()).unwrap();
+    let _notary = sign(&journal, Path::new(&dir));
     let round = recovery.end.sequence;
     let threads: Vec<_> = (0..THREADS)
         .map(|thread| {
@@ -56,7 +79,10 @@ fn acknowledged_events_survive_kill_9_at_any_point() {
     let dir = tempfile::tempdir().unwrap();
     let seed = uuid::Uuid::new_v4().as_u64_pair().0;
     println!("seed {seed}");
-    let mut acknowledged = Vec::new();
+    let new = SigningKey::generate("portcullis/test").unwrap();
+    notary::begin(&dir.path().join("journal"), &new).unwrap();
+    std::fs::write(dir.path().join("audit.key"), new.encode().expose()).unwrap();
+    let (mut acknowledged, mut unsigned) = (Vec::new(), 0);
     for round in 0..ROUNDS {
         // A multiplicative hash: spreads the rounds over the range.
         let wait_for = (seed ^ round).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32;
@@ -82,9 +108,15 @@ fn acknowledged_events_survive_kill_9_at_any_point() {
         }
         child.kill().unwrap();
         child.wait().unwrap();
+        // As it was left: torn ends and all.
+        unsigned += verified(dir.path()).uncovered;
     }
+    println!("{unsigned} events were not yet signed when the process died");
     assert!(acknowledged.len() as u64 > ROUNDS);
     let (journal, _) = Journal::open(settings(dir.path()), TestClock::new()).unwrap();
+    sign(&journal, dir.path()).finish().unwrap();
+    let report = verified(dir.path());
+    assert_eq!((report.events, report.uncovered), (journal.end().unwrap().sequence, 0));
     let entries: Vec<_> = read_dir(journal.dir()).collect::<Result<_, _>>().unwrap();
     let sequences: Vec<_> = entries.iter().map(|entry| entry.sequence).collect();
     assert_eq!(sequences, (0..entries.len() as u64).collect::<Vec<_>>());

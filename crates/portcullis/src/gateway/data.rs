@@ -131,9 +131,8 @@ impl DataDir {
         })?;
         let (public, line) = (self.audit_public_path(), format!("{}\n", key.verifier()));
         if fs::read_to_string(&public).ok().as_ref() != Some(&line) {
-            replace(&public, line.as_bytes(), 0o644).map_err(|error| {
-                Failure::cannot(format!("cannot write `{}`: {error}", public.display()))
-            })?;
+            replace(&public, line.as_bytes(), 0o644)
+                .map_err(|error| Failure::cannot(format!("cannot write `{}`: {error}", public.display())))?;
         }
         Ok(key)
     }

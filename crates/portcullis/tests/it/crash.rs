@@ -83,7 +83,10 @@ async fn kill_9_in_the_middle_of_work_leaves_every_statement_the_server_saw_in_t
         for worker in working {
             worker.await.unwrap();
         }
+        // What is left verifies as it is, and again when the next gateway has taken it up.
+        verified(&lab).await;
         lab.restart().await;
+        verified(&lab).await;
     }
     let seen = marked(&lab.server.log());
     let mut journalled = BTreeSet::new();
@@ -96,6 +99,11 @@ async fn kill_9_in_the_middle_of_work_leaves_every_statement_the_server_saw_in_t
     assert!(seen.len() >= ROUNDS * 5, "the server saw work: {}", seen.len());
     let missing: Vec<_> = seen.difference(&journalled).collect();
     assert!(missing.is_empty(), "ran and not recorded: {missing:?}");
+}
+
+async fn verified(lab: &Lab) {
+    let report = lab.cli(&["audit", "verify", "--output", "json"]).await.json();
+    assert_eq!(report["verified"], true, "{report:#}");
 }
 
 /// Every `marked_…` word of a text.

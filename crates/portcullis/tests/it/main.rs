@@ -26,4 +26,5 @@ mod postgres;
 mod reload;
 mod starting;
 mod statements;
+mod verify;
 mod windows;

@@ -62,7 +62,7 @@ pub struct Lab {
     policy: String,
     scope: String,
     shutdown: Shutdown,
-    _scratch: Scratch,
+    scratch: Scratch,
 }
 
 impl Drop for Lab {
@@ -72,7 +72,8 @@ impl Drop for Lab {
     }
 }
 
-const SCHEMA: &str = "
+/// What every laboratory's database begins with.
+pub const SCHEMA: &str = "
 CREATE ROLE app LOGIN PASSWORD 'app-secret' SUPERUSER;
 CREATE DATABASE shop OWNER app;
 \\connect shop
@@ -216,7 +217,7 @@ grants:
         let shutdown = Shutdown::new();
         let handler = move |accepted| Arc::clone(&postgres).serve(accepted);
         tokio::spawn(portcullis_proxy::serve(listener, config, handler, shutdown.clone()));
-        Self { server, gate, address, idp, policy, scope: scope.to_owned(), shutdown, _scratch: scratch }
+        Self { server, gate, address, idp, policy, scope: scope.to_owned(), shutdown, scratch }
     }
 
     /// A token of the agent.
@@ -270,6 +271,11 @@ grants:
             let _ = connection.await;
         });
         client
+    }
+
+    /// The folder of everything the gateway writes.
+    pub fn home(&self) -> &std::path::Path {
+        self.scratch.path()
     }
 
     /// Every decision in the journal, oldest first.

@@ -14,6 +14,7 @@ mod denials;
 mod evasion;
 mod hostile;
 mod lab;
+mod masks;
 mod relay;
 mod strict;
 mod wire;
