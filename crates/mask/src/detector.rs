@@ -102,10 +102,15 @@ pub struct Expression {
 
 impl Expression {
     fn new(name: &str, expression: &str) -> Result<Self, Error> {
-        let refused = |reason: String| Error::Expression {
-            name: name.to_owned(),
-            // The parser draws the expression with a marker beneath; the last line says what is wrong.
-            reason: reason.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned(),
+        // The parser draws the expression with a marker beneath; the last line says what is wrong.
+        let refused = |reason: String| {
+            let last = reason.lines().last().unwrap_or_default();
+            let said = last.trim_start_matches("error: ").trim_end_matches('.');
+            let said = match said.strip_prefix("Compiled") {
+                Some(rest) => format!("compiled{rest}"),
+                None => said.to_owned(),
+            };
+            Error::Expression { name: name.to_owned(), reason: said }
         };
         let hir = regex_syntax::ParserBuilder::new()
             .nest_limit(NEST_LIMIT)
@@ -217,7 +222,7 @@ mod tests {
         for (text, part) in [
             ("EMP-(", "unclosed group"),
             (r"(?-u)\xFF", "UTF-8"),
-            (r"\w{1,100000}", "size limit"),
+            (r"\w{1,100000}", "compiled regex exceeds size limit"),
             (&"(".repeat(60), ""),
         ] {
             match Detector::custom("own", text).unwrap_err() {

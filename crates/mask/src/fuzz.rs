@@ -23,8 +23,8 @@ static SCANNER: LazyLock<Scanner> = LazyLock::new(|| {
 /// Looks for everything in the bytes, alone and within others, and masks them as every kind of value.
 ///
 /// # Panics
-/// When hits are not in order or not in the text, when the prefilter denies what the scan finds, when a finding is still in
-/// what is shown of a text, or when nothing but a null was written: a defect was found.
+/// When hits are not in order or not in the text, when the prefilter denies what the scan finds, or when an outcome is not
+/// what was written: a defect was found.
 #[doc(hidden)]
 #[expect(clippy::panic, reason = "a fuzz entry reports what it found by panicking")]
 pub fn fuzz_scan(data: &[u8]) {

@@ -11,7 +11,9 @@ use std::{cmp::Reverse, ops::Range};
 
 use crate::{
     Detector, Expression, Transform,
-    find::{Edges, cards, digits, email, iban, jwt, keys::Keys, phone, private_key, runs::Runs, ssn},
+    find::{
+        Edges, at, before, cards, digits, email, iban, jwt, keys::Keys, phone, private_key, runs::Runs, ssn,
+    },
 };
 
 mod table;
@@ -59,9 +61,11 @@ struct Rules {
 impl Scanner {
     /// Compiles the rules. Of several rules with one detector the strongest transform is used, of equals the first.
     ///
-    /// Rules past the 65,535th are found, and hidden entirely.
+    /// What rules past the 65,535th look for is found, and redacted.
     pub fn new(rules: &[(Vec<Detector>, Transform)]) -> Self {
-        let transforms: Box<[Transform]> = rules.iter().map(|(_, transform)| transform.clone()).collect();
+        // A place that is not there is redacted: see `strength` and `apply_hits`.
+        let kept = rules.iter().take(usize::from(u16::MAX));
+        let transforms: Box<[Transform]> = kept.map(|(_, transform)| transform.clone()).collect();
         let mut order: Vec<(u16, &[Detector], u8)> = rules
             .iter()
             .enumerate()
@@ -254,7 +258,7 @@ impl Scanner {
         false
     }
 
-    /// What may begin at a run of digits.
+    /// What may begin at a run of digits. Most runs are ruled out by their length and what stands beside them.
     fn digits<const OPEN: bool>(
         &self,
         text: &[u8],
@@ -263,11 +267,18 @@ impl Scanner {
         found: &mut impl FnMut(Range<usize>, u16) -> bool,
     ) -> bool {
         let edges = if OPEN { Edges::Open } else { Edges::Closed };
-        if let Some(rule) = self.rules.iban
+        let length = run.len();
+        let lettered = length >= 2 && before(text, run.start, 1).is_ascii_alphabetic();
+        let joined = length >= 3 && matches!(at(text, run.end), b' ' | b'-' | b'.' | b'/' | b')');
+        if lettered
+            && let Some(rule) = self.rules.iban
             && let Some(range) = iban::find(text, &run, edges)
             && found(range, rule)
         {
             return true;
+        }
+        if !joined && length < ssn::BARE {
+            return false;
         }
         if let Some(rule) = self.rules.card {
             if OPEN {
@@ -294,7 +305,8 @@ impl Scanner {
                 return true;
             }
         }
-        if let Some(rule) = self.rules.phone
+        if joined
+            && let Some(rule) = self.rules.phone
             && let Some(range) = phone::north_american(text, &run, edges)
             && found(range, rule)
         {

@@ -136,31 +136,45 @@ const SHAPES: [Shape; 73] = [
 /// Which shapes to try at a byte, by the byte and the one before it.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    /// For each byte that is a trigger: its shapes, and the bytes that stand before it in one of them.
-    triggers: Vec<(u8, [bool; 256], Vec<&'static Shape>)>,
+    triggers: Vec<Trigger>,
+    /// For each byte its place in `triggers`, or a place that is not there.
+    places: [u8; 256],
+}
+
+/// A byte that is part of prefixes and seldom of anything else.
+#[derive(Debug)]
+struct Trigger {
+    byte: u8,
+    shapes: Vec<&'static Shape>,
+    /// Whether a byte stands before the trigger in one of the shapes.
+    before: [bool; 256],
 }
 
 impl Keys {
     pub(crate) fn new() -> Self {
-        let mut triggers: Vec<(u8, [bool; 256], Vec<&'static Shape>)> = Vec::new();
+        let mut triggers: Vec<Trigger> = Vec::new();
+        let mut places = [u8::MAX; 256];
         for shape in &SHAPES {
             let byte = at(shape.prefix, shape.trigger);
-            let known = triggers.iter().position(|trigger| trigger.0 == byte).unwrap_or(triggers.len());
-            if known == triggers.len() {
-                triggers.push((byte, [false; 256], Vec::new()));
+            let place = triggers.iter().position(|trigger| trigger.byte == byte).unwrap_or(triggers.len());
+            if place == triggers.len() {
+                triggers.push(Trigger { byte, shapes: Vec::new(), before: [false; 256] });
             }
-            let Some((_, before, shapes)) = triggers.get_mut(known) else { continue };
-            if let Some(place) = before.get_mut(usize::from(at(shape.prefix, shape.trigger - 1))) {
-                *place = true;
+            if let Some(known) = places.get_mut(usize::from(byte)) {
+                *known = u8::try_from(place).unwrap_or(u8::MAX);
             }
-            shapes.push(shape);
+            let Some(trigger) = triggers.get_mut(place) else { continue };
+            if let Some(before) = trigger.before.get_mut(usize::from(at(shape.prefix, shape.trigger - 1))) {
+                *before = true;
+            }
+            trigger.shapes.push(shape);
         }
-        Self { triggers }
+        Self { triggers, places }
     }
 
     /// The bytes to stop at.
     pub(crate) fn triggers(&self) -> impl Iterator<Item = u8> {
-        self.triggers.iter().map(|trigger| trigger.0).chain([b'~'])
+        self.triggers.iter().map(|trigger| trigger.byte).chain([b'~'])
     }
 
     /// The keys whose trigger stands here.
@@ -176,13 +190,12 @@ impl Keys {
         if byte == b'~' {
             return azure_client_secret(text, trigger, edges, runs).is_some_and(found);
         }
-        let Some((_, befores, shapes)) = self.triggers.iter().find(|known| known.0 == byte) else {
-            return false;
-        };
-        if befores.get(usize::from(previous)) != Some(&true) {
+        let place = self.places.get(usize::from(byte)).copied().unwrap_or(u8::MAX);
+        let Some(known) = self.triggers.get(usize::from(place)) else { return false };
+        if known.before.get(usize::from(previous)) != Some(&true) {
             return false;
         }
-        shapes.iter().any(|shape| shape.find(text, trigger, edges, runs).is_some_and(&mut found))
+        known.shapes.iter().any(|shape| shape.find(text, trigger, edges, runs).is_some_and(&mut found))
     }
 }
 

@@ -15,6 +15,9 @@ use super::{Edges, at, before, is_digit};
 /// How far before nine digits the word may begin.
 const WORD_WITHIN: usize = 32;
 
+/// The digits of a number without separators.
+pub(crate) const BARE: usize = 9;
+
 /// The number that starts with this run of digits.
 pub(crate) fn find(text: &[u8], run: &Range<usize>, edges: Edges) -> Option<Range<usize>> {
     let length = run.len();
@@ -25,7 +28,7 @@ pub(crate) fn find(text: &[u8], run: &Range<usize>, edges: Edges) -> Option<Rang
             return None;
         }
         (start, start..start + 11, separator)
-    } else if length == 9 {
+    } else if length == BARE {
         (run.start, run.clone(), 0)
     } else {
         return None;
@@ -59,7 +62,7 @@ pub(crate) fn find(text: &[u8], run: &Range<usize>, edges: Edges) -> Option<Rang
 
 /// Whether a number may be in this run or start with it.
 pub(crate) fn may(text: &[u8], run: &Range<usize>) -> bool {
-    (run.len() >= 9 && word_before(text, run.start)) || find(text, run, Edges::Open).is_some()
+    (run.len() >= BARE && word_before(text, run.start)) || find(text, run, Edges::Open).is_some()
 }
 
 fn number(text: &[u8], from: usize, length: usize) -> Option<u32> {

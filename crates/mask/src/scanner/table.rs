@@ -40,12 +40,22 @@ impl Table {
 
     /// The next byte of interest and its kinds.
     pub(super) fn next(&self, text: &[u8], from: usize) -> Option<(usize, u8)> {
-        let (strides, _) = text.get(from..)?.as_chunks::<STRIDE>();
+        let rest = text.get(from..)?;
+        // Where candidates are dense the next one is near; where they are rare, strides are faster.
+        let near = rest.get(..STRIDE).unwrap_or(rest);
+        if let Some((place, class)) = self.first(near) {
+            return Some((from + place, class));
+        }
+        let (strides, _) = rest.get(near.len()..)?.as_chunks::<STRIDE>();
         let quiet = |bytes: &&[u8; STRIDE]| bytes.iter().fold(0, |all, byte| all | self.class(*byte)) == 0;
-        let start = from + strides.iter().take_while(quiet).count() * STRIDE;
-        text.get(start..)?.iter().enumerate().find_map(|(place, byte)| {
+        let start = from + near.len() + strides.iter().take_while(quiet).count() * STRIDE;
+        self.first(text.get(start..)?).map(|(place, class)| (start + place, class))
+    }
+
+    fn first(&self, bytes: &[u8]) -> Option<(usize, u8)> {
+        bytes.iter().enumerate().find_map(|(place, byte)| {
             let class = self.class(*byte);
-            (class != 0).then_some((start + place, class))
+            (class != 0).then_some((place, class))
         })
     }
 }

@@ -92,6 +92,13 @@ fn a_row_without_candidates_is_told_apart_by_the_prefilter() {
 }
 
 #[test]
+fn without_a_finding_nothing_is_allocated() {
+    let mut hits = Vec::new();
+    all().scan(b"4111111111111112 a@b 415-155-2671 eyJ.eyJ.x -----BEGIN CERTIFICATE----- sk-x", &mut hits);
+    assert_eq!(hits.capacity(), 0);
+}
+
+#[test]
 fn a_backslash_is_looked_at_closer_but_for_the_null_of_copy() {
     let scanner = one("email");
     assert!(scanner.may_hit(br#"{"to":"a\u0040b.com"}"#));

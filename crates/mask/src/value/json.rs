@@ -3,7 +3,7 @@
 //! The text is scanned as it stands, which sees keys and values together. A string that holds a backslash is decoded and
 //! scanned again, so `\u0040` hides no `@`. JSON inside a string of JSON is text: what is escaped twice is not decoded.
 //! A finding in a number, `true`, `false` or `null` makes it `null`, as does `null` as a transform in a string; a key
-//! becomes `"****"` then. Text that is no JSON is hidden whole where anything is found or escaped in it.
+//! becomes `"****"` then. A private key that does not end reaches to the end of the document. Text that is no JSON is hidden whole where anything is found or escaped in it.
 //!
 //! **References**: RFC 8259.
 
