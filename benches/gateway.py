@@ -127,7 +127,7 @@ def accepted(issuer, upstream, name, connections):
             try:
                 Gateway(issuer, upstream, f"{name}-check", {connection: connections[connection]}).check()
             except Refused as why:
-                skipped[connection] = str(why)
+                skipped[connection] = f"this program refuses it: {why}"
                 del taken[connection]
     gateway = Gateway(issuer, upstream, name, taken)
     gateway.check()

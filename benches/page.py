@@ -163,7 +163,7 @@ def words(result):
     """What must be said of this run besides its figures."""
     facts = result["facts"]
     for name, why in result["skipped"].items():
-        yield f"`{name}` is left out: the program refuses what it needs ({why})."
+        yield f"`{name}` is left out: {why}."
     if facts.get("recordings_mib") == 0:
         yield "The program measured here wrote no recordings: `recorded: yes` cost nothing yet."
     elif facts.get("recordings_mib"):
@@ -235,7 +235,7 @@ def self_test():
     kept = page(result, first.replace("## Where the time goes", "## Where the time goes\n\nTLS, half of it."))
     assert "TLS, half of it." in page(result, kept) and page(result, kept) == kept, "the part by hand is kept"
     assert "| simple | judged | 0.82 (0.82 to 0.82) | 1.02 (1.02 to 1.02) | 48.0 (48.0 to 48.0) | 0.96 (0.96 to 0.96) | - |" in first, first
-    assert "`masked` is left out" in first and "wrote no recordings" in first and "select-binary, of direct" in first
+    assert "`masked` is left out: masks are not" in first and "wrote no recordings" in first and "select-binary, of direct" in first
     assert all(len(table[2]) == len(row) for table in tables(result) for row in table[3]), "every row has a cell for each column"
     assert "| worker | 40.0 (40.0 to 40.0) | - | - |\n| index |" in first and "timer" not in first, first
     assert set(UNITS) >= set(result["samples"]) and "1.02" in plain(result)

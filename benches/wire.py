@@ -142,7 +142,7 @@ class Client:
         return self.rows()
 
     def stream(self, statement, binary_rows=False):
-        """Runs it and reads all that comes, without looking into it. Returns bytes and the command's tag."""
+        """Runs it and reads all that comes, without looking into it. Returns bytes, the command's tag and the last 256 bytes."""
         if binary_rows:
             self.socket.sendall(parse("", statement) + bind("", "", [], [1]) + message(b"D", b"P\0") + EXECUTE + SYNC)
         else:
@@ -159,7 +159,7 @@ class Client:
                 start = tail.rfind(b"C\0\0\0", 0, len(tail) - 6)
                 length = struct.unpack_from("!I", tail, start + 1)[0] if start >= 0 else 0
                 if start >= 0 and start + 1 + length == len(tail) - 6:
-                    return size, tail[start + 5:len(tail) - 7].decode()
+                    return size, tail[start + 5:len(tail) - 7].decode(), tail
                 if size < 4096:
                     raise OSError(f"`{statement}` failed: {tail!r}")
 

@@ -19,8 +19,12 @@ STREAMS = {
 PSQL = {"select-psql": "SELECT * FROM wide", "copy": "COPY wide TO STDOUT"}
 
 
+class Failed(Exception):
+    """A workload did not run to its end."""
+
+
 def failed(target, workload, text):
-    raise SystemExit(f"{workload} against {target.name} failed:\n{text[-4000:]}")
+    raise Failed(f"{workload} against {target.name} failed: {text[-2000:].strip()}")
 
 
 def pgbench(target, workload, length):
@@ -62,7 +66,10 @@ def stream(target, workload, rows):
     statement, binary = STREAMS[workload]
     client = target.connect()
     before, started = target.cpu_seconds(), time.monotonic()
-    _, tag = client.stream(statement, binary)
+    try:
+        _, tag, _ = client.stream(statement, binary)
+    except OSError as why:
+        failed(target, workload, str(why))
     seconds = time.monotonic() - started
     client.close()
     if tag not in (f"SELECT {rows}", f"COPY {rows}"):
