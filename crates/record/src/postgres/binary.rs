@@ -20,11 +20,11 @@ pub(super) fn text(oid: u32, value: &[u8], depth: u32) -> Option<String> {
         26 | 28 => u32::from_be_bytes(array(value)?).to_string(),
         700 => {
             let value = f32::from_be_bytes(array(value)?);
-            float(f64::from(value), value.to_string(), format!("{value:e}"))
+            float(f64::from(value), 1e6, value.to_string(), format!("{value:e}"))
         }
         701 => {
             let value = f64::from_be_bytes(array(value)?);
-            float(value, value.to_string(), format!("{value:e}"))
+            float(value, 1e15, value.to_string(), format!("{value:e}"))
         }
         18 | 19 | 25 | 114 | 142 | 705 | 1042 | 1043 => std::str::from_utf8(value).ok()?.to_owned(),
         1082 => date(i64::from(i32::from_be_bytes(array(value)?))),
@@ -50,15 +50,18 @@ fn array<const N: usize>(value: &[u8]) -> Option<[u8; N]> {
     value.try_into().ok()
 }
 
-fn float(value: f64, plain: String, scientific: String) -> String {
+/// As the server writes it: plain between a ten-thousandth and `most`, with an exponent of two digits outside.
+fn float(value: f64, most: f64, plain: String, scientific: String) -> String {
     if value.is_nan() {
         "NaN".to_owned()
     } else if value.is_infinite() {
         if value > 0.0 { "Infinity" } else { "-Infinity" }.to_owned()
-    } else if value != 0.0 && !(1e-5..1e15).contains(&value.abs()) {
-        scientific
-    } else {
+    } else if value == 0.0 || (1e-4..most).contains(&value.abs()) {
         plain
+    } else {
+        let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+        let (sign, exponent) = exponent.strip_prefix('-').map_or(('+', exponent), |exponent| ('-', exponent));
+        format!("{digits}e{sign}{exponent:0>2}")
     }
 }
 
