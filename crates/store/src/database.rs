@@ -15,7 +15,7 @@ use std::{
 use portcullis_core::Timestamp;
 use rusqlite::{Connection, OpenFlags, Transaction, TransactionBehavior};
 
-use crate::{Error, index::Known, migrations};
+use crate::{Error, index::Known, migrations, query};
 
 /// "PCST": what `file(1)` and we know the database by.
 const APPLICATION_ID: i32 = 0x5043_5354;
@@ -199,6 +199,7 @@ fn open_reader(path: &Path) -> Result<Connection, Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(Error::of(path))?;
     connection.busy_timeout(BUSY).map_err(Error::of(path))?;
+    query::runs::teach(&connection).map_err(Error::of(path))?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
 }

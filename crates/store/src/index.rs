@@ -1,6 +1,6 @@
-//! One journal entry into rows: sessions, principals, shapes and events.
+//! One journal entry into rows: sessions, principals, shapes, events and runs.
 
-use std::{borrow::Cow, collections::HashMap, hash::Hash, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, hash::Hash, ops::Range, sync::Arc};
 
 use portcullis_audit::Entry;
 use portcullis_core::{
@@ -10,6 +10,12 @@ use portcullis_core::{
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 
+use crate::{
+    allowed::Allowed,
+    runs::{Member, Run},
+    template,
+};
+
 /// How many row ids of one sort are remembered.
 const KNOWN: usize = 8192;
 
@@ -18,6 +24,8 @@ const KNOWN: usize = 8192;
 pub(crate) struct Known {
     sessions: HashMap<SessionId, SessionRef>,
     shapes: HashMap<Shape, i64>,
+    /// Shapes of allowed decisions, by what [`Allowed::push_key`] makes of them.
+    allowed: HashMap<Box<[u8]>, i64>,
 }
 
 #[derive(Clone)]
@@ -37,7 +45,7 @@ struct Shape {
 }
 
 /// What a decision's shape keeps as JSON: all of the event that repeats, but the text.
-#[derive(Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct DecisionDetail<'a> {
     pub(crate) verb: Verb,
     pub(crate) statement: StatementKind,
@@ -78,14 +86,36 @@ pub(crate) struct Indexer<'a> {
     transaction: &'a Transaction<'a>,
     known: &'a mut Known,
     counts: HashMap<i64, Counts>,
+    /// Rows of `runs` being made, by session and shape.
+    runs: HashMap<(i64, i64), OpenRun>,
+    scratch: Scratch,
+}
+
+struct OpenRun {
+    session: SessionRef,
+    has_literals: bool,
+    run: Run,
+}
+
+/// Memory used again for each event.
+#[derive(Default)]
+struct Scratch {
+    template: String,
+    literals: Vec<Range<usize>>,
+    key: Vec<u8>,
 }
 
 impl<'a> Indexer<'a> {
     pub(crate) fn new(transaction: &'a Transaction<'a>, known: &'a mut Known) -> Self {
-        Self { transaction, known, counts: HashMap::new() }
+        Self { transaction, known, counts: HashMap::new(), runs: HashMap::new(), scratch: Scratch::default() }
     }
 
     pub(crate) fn entry(&mut self, entry: &Entry) -> rusqlite::Result<()> {
+        if let Some(allowed) = Allowed::read(&entry.json)
+            && self.allowed(entry, &allowed)?
+        {
+            return Ok(());
+        }
         let json = String::from_utf8_lossy(&entry.json);
         match entry.event() {
             Ok(AuditEvent::Session(facts)) => self.session(entry.sequence, &facts, &json),
@@ -140,8 +170,11 @@ impl<'a> Indexer<'a> {
         }
     }
 
-    /// Adds the decisions counted to their sessions.
+    /// Stores the runs, and adds the decisions counted to their sessions.
     pub(crate) fn finish(self) -> rusqlite::Result<()> {
+        for ((_, shape), OpenRun { session, has_literals, run }) in &self.runs {
+            insert_run(self.transaction, run, session, *shape, *has_literals)?;
+        }
         let mut update = self.transaction.prepare_cached(
             "UPDATE sessions SET allowed = allowed + ?2, held = held + ?3, denied = denied + ?4 WHERE id = ?1",
         )?;
@@ -200,36 +233,57 @@ impl<'a> Indexer<'a> {
                 params![session.id, event.at.as_micros()],
             )?;
         }
-        let detail = DecisionDetail {
-            verb: event.verb,
-            statement: event.statement,
-            resources: event.resources,
-            text_cut_from: event.text_cut_from,
-            decision: event.decision,
-            rule: Cow::Borrowed(&event.rule),
-            reason: Cow::Borrowed(&event.reason),
-            obligations: Cow::Borrowed(&event.obligations),
-            policy: event.policy,
-        };
-        let shape = self.shape(Shape {
-            text: event.text,
-            detail: encode(&detail)?,
-            reason: event.reason.to_string(),
-            rule: Some((event.rule.kind.to_string(), event.rule.name.clone())),
-        })?;
+        let (at, number, decision, binds) = (event.at, event.number, event.decision, event.binds.clone());
+        let text = Arc::clone(&event.text);
+        let shape = self.shape(shape_of(event, text)?)?;
         self.event(
             sequence,
             &EventRow {
                 kind: "decision",
-                at: event.at,
+                at,
                 session: Some(session),
-                number: Some(event.number),
-                decision: Some(event.decision),
+                number: Some(number),
+                decision: Some(decision),
                 shape: Some(shape),
-                binds: event.binds.as_deref(),
+                binds: binds.as_deref(),
                 ..row()
             },
         )
+    }
+
+    /// An allowed decision into the run it belongs to. False where it is not what it seems: to be read in full.
+    fn allowed(&mut self, entry: &Entry, allowed: &Allowed<'_>) -> rusqlite::Result<bool> {
+        let Ok(session) = allowed.session.parse() else { return Ok(false) };
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.template.clear();
+        scratch.literals.clear();
+        scratch.key.clear();
+        template::split(&allowed.text, &mut scratch.template, &mut scratch.literals);
+        let has_literals = !scratch.literals.is_empty();
+        allowed.push_key(&scratch.template, has_literals, &mut scratch.key);
+        let shape = match self.known.allowed.get(scratch.key.as_slice()) {
+            Some(shape) => *shape,
+            None => {
+                let Ok(AuditEvent::Decision(event)) = entry.event() else { return Ok(false) };
+                let text = scratch.template.as_str().into();
+                let shape = self.insert_shape(&shape_of(event, text)?)?;
+                remember(&mut self.known.allowed, scratch.key.as_slice().into(), shape);
+                shape
+            }
+        };
+        let session = self.find_session(session, allowed.at)?;
+        self.counts.entry(session.id).or_default().allowed += 1;
+        let open = self.runs.entry((session.id, shape)).or_insert_with(|| OpenRun {
+            session,
+            has_literals,
+            run: Run::new(entry.sequence),
+        });
+        let (at, number, binds) = (allowed.at.as_micros(), allowed.number, allowed.binds);
+        let literals =
+            scratch.literals.iter().map(|range| allowed.text.get(range.clone()).unwrap_or_default());
+        open.run.push(&Member { sequence: entry.sequence, at, number, binds }, literals);
+        self.scratch = scratch;
+        Ok(true)
     }
 
     fn session_ended(
@@ -369,6 +423,55 @@ impl<'a> Indexer<'a> {
             .execute(params![shape.text, shape.reason, kind, name, shape.detail])?;
         Ok(self.transaction.last_insert_rowid())
     }
+}
+
+/// The shape of a decision: its own text, or the template that stands for it.
+fn shape_of(event: DecisionEvent, text: Arc<str>) -> rusqlite::Result<Shape> {
+    let detail = DecisionDetail {
+        verb: event.verb,
+        statement: event.statement,
+        resources: event.resources,
+        text_cut_from: event.text_cut_from,
+        decision: event.decision,
+        rule: Cow::Borrowed(&event.rule),
+        reason: Cow::Borrowed(&event.reason),
+        obligations: Cow::Borrowed(&event.obligations),
+        policy: event.policy,
+    };
+    Ok(Shape {
+        text,
+        detail: encode(&detail)?,
+        reason: event.reason.to_string(),
+        rule: Some((event.rule.kind.to_string(), event.rule.name.clone())),
+    })
+}
+
+fn insert_run(
+    transaction: &Transaction<'_>,
+    run: &Run,
+    session: &SessionRef,
+    shape: i64,
+    has_literals: bool,
+) -> rusqlite::Result<()> {
+    transaction
+        .prepare_cached(
+            "INSERT INTO runs (last, first, since, until, session, principal, connection, shape, count, literals, events)
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+        )?
+        .execute(params![
+            int(run.last),
+            int(run.first),
+            run.since,
+            run.until,
+            session.id,
+            session.principal,
+            session.connection.as_deref(),
+            shape,
+            int(run.count),
+            has_literals,
+            run.events,
+        ])?;
+    Ok(())
 }
 
 fn row<'a>() -> EventRow<'a> {

@@ -7,18 +7,21 @@
 //! **Does not** hold the truth about audit events (the journal does; the index can be built again from it), delete journal
 //! segments, or run asynchronously: all calls block, callers on a reactor use `spawn_blocking`.
 //!
-//! **How to read it**: `migrations/001_windows_and_audit.sql`, [`database`](Store::open) in `database.rs`, `ship.rs`, `query.rs`.
+//! **How to read it**: the tables in `migrations/`, [`database`](Store::open) in `database.rs`, `ship.rs`, `runs.rs`, `query.rs`.
 //!
 //! **References.** `docs/design/0002-rusqlite-store.md`; <https://sqlite.org/wal.html>, <https://sqlite.org/fts5.html>.
 
+mod allowed;
 mod database;
 mod error;
 mod index;
 mod migrations;
 mod query;
 mod retention;
+mod runs;
 mod sessions;
 mod ship;
+mod template;
 mod windows;
 
 pub use database::Store;

@@ -14,10 +14,10 @@ struct Migration {
     sql: &'static str,
 }
 
-const MIGRATIONS: &[Migration] = &[Migration {
-    name: "001_windows_and_audit",
-    sql: include_str!("../migrations/001_windows_and_audit.sql"),
-}];
+const MIGRATIONS: &[Migration] = &[
+    Migration { name: "001_windows_and_audit", sql: include_str!("../migrations/001_windows_and_audit.sql") },
+    Migration { name: "002_runs", sql: include_str!("../migrations/002_runs.sql") },
+];
 
 impl Migration {
     fn checksum(&self) -> String {

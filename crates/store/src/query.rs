@@ -1,6 +1,7 @@
 //! Searching the audit index.
 
 use std::{
+    borrow::Cow,
     collections::{HashMap, hash_map},
     sync::Arc,
 };
@@ -14,13 +15,17 @@ use serde::{Deserialize, Serialize};
 use crate::{
     Error, Store,
     index::{DecisionDetail, int, verdict},
+    runs::SPAN,
     windows::parsed,
 };
 
+pub(crate) mod runs;
+mod words;
+
+use words::Words;
+
 /// The most rows one page holds.
 const MOST: u32 = 10_000;
-/// The shortest text a trigram index finds.
-const TRIGRAM: usize = 3;
 
 /// Which events to find. Everything given must hold; the empty query finds all.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -116,30 +121,55 @@ impl Store {
     /// The events that answer `query`, a page of them.
     pub fn audit(&self, query: &AuditQuery) -> Result<Page<AuditRow>, Error> {
         let limit = query.limit.unwrap_or(100).min(MOST);
-        let (filter, sql) = query.sql(limit);
-        let mut rows =
-            self.read(|connection| filter.rows(connection, &sql, FactsCache::default(), audit_row))?;
+        let mut rows = self.read(|connection| {
+            // Both tables as they are at one moment: what was shipped between two reads would be missing, or there twice.
+            let snapshot = connection.unchecked_transaction()?;
+            let mut facts = FactsCache::default();
+            let (filter, sql) = query.sql(limit);
+            let mut rows = filter.rows(&snapshot, &sql, &mut facts, |row, facts| audit_row(row, facts))?;
+            rows.extend(runs::find(&snapshot, query, limit as usize + 1, &mut facts)?);
+            Ok(rows)
+        })?;
+        match query.order {
+            Order::NewestFirst => rows.sort_unstable_by_key(|row| std::cmp::Reverse(row.sequence)),
+            Order::OldestFirst => rows.sort_unstable_by_key(|row| row.sequence),
+        }
         let next = cut(&mut rows, limit as usize).map(|row: &AuditRow| row.sequence);
         Ok(Page { rows, next })
     }
 }
 
 impl AuditQuery {
-    /// The statement and its values; it asks for one row more than the page holds.
+    /// The statement for single events and its values; it asks for one row more than the page holds.
     fn sql(&self, limit: u32) -> (Filter, String) {
         let filter = self.filter();
-        let order = match self.order {
-            Order::NewestFirst => "DESC",
-            Order::OldestFirst => "ASC",
-        };
         let sql = format!(
             "SELECT e.sequence, e.kind, e.at, e.number, e.binds, p.text, p.detail, s.id, s.session, s.facts
              FROM events e LEFT JOIN shapes p ON p.id = e.shape LEFT JOIN sessions s ON s.id = e.session
-             {} ORDER BY e.sequence {order} LIMIT {}",
+             {} ORDER BY e.sequence {} LIMIT {}",
             filter.sql(),
+            self.direction(),
             u64::from(limit) + 1,
         );
         (filter, sql)
+    }
+
+    /// The statement for the runs that may hold what is looked for, and its values.
+    fn runs_sql(&self) -> (Filter, String) {
+        let filter = self.runs_filter();
+        let sql = format!(
+            "SELECT r.last FROM runs r LEFT JOIN shapes p ON p.id = r.shape {} ORDER BY r.last {}",
+            filter.sql(),
+            self.direction(),
+        );
+        (filter, sql)
+    }
+
+    const fn direction(&self) -> &'static str {
+        match self.order {
+            Order::NewestFirst => "DESC",
+            Order::OldestFirst => "ASC",
+        }
     }
 
     fn filter(&self) -> Filter {
@@ -170,8 +200,52 @@ impl AuditQuery {
         if let Some(session) = self.session {
             filter.add("e.session = (SELECT id FROM sessions WHERE session = ?)", [session.to_string()]);
         }
-        if let Some(text) = &self.text {
-            filter.text(text);
+        if let Some((condition, values)) =
+            self.text.as_deref().and_then(|text| Words::of(text).condition("e.shape"))
+        {
+            filter.add(condition, values);
+        }
+        filter
+    }
+
+    /// What a run that holds an event looked for must be like. Its events are looked at one by one.
+    fn runs_filter(&self) -> Filter {
+        let mut filter = Filter::default();
+        match (self.cursor, self.order) {
+            (Some(cursor), Order::NewestFirst) => {
+                filter.add("r.first < ? AND r.last < ?", [int(cursor), int(cursor.saturating_add(SPAN))]);
+            }
+            (Some(cursor), Order::OldestFirst) => filter.add("r.last > ?", [int(cursor)]),
+            (None, _) => {}
+        }
+        filter.add_option("r.connection = ?", self.connection.clone());
+        filter.identity("r.principal", self.identity.as_deref());
+        // From the index, which holds nothing but times: the rows themselves are long.
+        filter.add_option(
+            "r.last IN (SELECT last FROM runs WHERE until >= ?)",
+            self.from.filter(|_| self.until.is_none()).map(Timestamp::as_micros),
+        );
+        filter
+            .add_option("r.since < ?", self.until.filter(|_| self.from.is_none()).map(Timestamp::as_micros));
+        if let (Some(from), Some(until)) = (self.from, self.until) {
+            filter.add(
+                "r.last IN (SELECT last FROM runs WHERE until >= ? AND since < ?)",
+                [from.as_micros(), until.as_micros()],
+            );
+        }
+        if let Some(rule) = &self.rule {
+            filter.add(
+                "r.shape IN (SELECT id FROM shapes WHERE rule_name = ? UNION ALL SELECT id FROM shapes WHERE rule_kind = ?)",
+                [rule.clone(), rule.clone()],
+            );
+        }
+        if let Some(session) = self.session {
+            filter.add("r.session = (SELECT id FROM sessions WHERE session = ?)", [session.to_string()]);
+        }
+        if let Some((condition, values)) =
+            self.text.as_deref().and_then(|text| Words::of(text).condition("r.shape"))
+        {
+            filter.add(format!("(r.literals = 1 OR {condition})"), values);
         }
         filter
     }
@@ -180,17 +254,17 @@ impl AuditQuery {
 /// Conditions and their values, in step. Conditions are words of ours; values of others are only ever bound.
 #[derive(Default)]
 pub(crate) struct Filter {
-    conditions: Vec<&'static str>,
+    conditions: Vec<Cow<'static, str>>,
     values: Vec<Box<dyn ToSql>>,
 }
 
 impl Filter {
     pub(crate) fn add<T: ToSql + 'static>(
         &mut self,
-        condition: &'static str,
+        condition: impl Into<Cow<'static, str>>,
         values: impl IntoIterator<Item = T>,
     ) {
-        self.conditions.push(condition);
+        self.conditions.push(condition.into());
         self.values.extend(values.into_iter().map(|value| Box::new(value) as Box<dyn ToSql>));
     }
 
@@ -203,45 +277,30 @@ impl Filter {
     pub(crate) fn identity(&mut self, column: &'static str, identity: Option<&str>) {
         let condition = match column {
             "e.principal" => "e.principal IN (SELECT principal FROM identities WHERE term = ?)",
+            "r.principal" => "r.principal IN (SELECT principal FROM identities WHERE term = ?)",
             _ => "s.principal IN (SELECT principal FROM identities WHERE term = ?)",
         };
         self.add_option(condition, identity.map(str::to_owned));
     }
 
-    fn text(&mut self, text: &str) {
-        let (long, short): (Vec<_>, Vec<_>) =
-            words(text).into_iter().partition(|word| word.chars().count() >= TRIGRAM);
-        if !long.is_empty() {
-            let phrases: Vec<_> = long.into_iter().map(fts_phrase).collect();
-            self.add("e.shape IN (SELECT rowid FROM search WHERE search MATCH ?)", [phrases.join(" AND ")]);
-        }
-        for word in short {
-            // Too short for the index: looked for in every text.
-            let pattern = like_pattern(word);
-            self.add(
-                "(p.text LIKE ? ESCAPE '\\' OR p.reason LIKE ? ESCAPE '\\')",
-                [pattern.clone(), pattern],
-            );
-        }
-    }
-
-    /// Sessions with a statement in which every word occurs.
+    /// Sessions with a statement in which every word occurs, or in the reason of its decision.
     pub(crate) fn statement(&mut self, text: &str) {
-        let (long, short): (Vec<_>, Vec<_>) =
-            words(text).into_iter().partition(|word| word.chars().count() >= TRIGRAM);
-        if !long.is_empty() {
-            let phrases: Vec<_> = long.into_iter().map(fts_phrase).collect();
-            self.add(
-                "s.id IN (SELECT e.session FROM events e WHERE e.shape IN (SELECT rowid FROM search WHERE search MATCH ?))",
-                [phrases.join(" AND ")],
-            );
-        }
-        for word in short {
-            self.add(
-                "s.id IN (SELECT e.session FROM events e JOIN shapes p ON p.id = e.shape WHERE p.text LIKE ? ESCAPE '\\')",
-                [like_pattern(word)],
-            );
-        }
+        let words = Words::of(text);
+        let (Some((single, values)), Some((shared, _))) =
+            (words.condition("e.shape"), words.condition("r.shape"))
+        else {
+            return;
+        };
+        self.conditions.push(
+            format!(
+                "(EXISTS (SELECT 1 FROM events e JOIN shapes p ON p.id = e.shape WHERE e.session = s.id AND {single})
+                  OR EXISTS (SELECT 1 FROM runs r JOIN shapes p ON p.id = r.shape WHERE r.session = s.id
+                      AND CASE r.literals WHEN 1 THEN run_holds(r.first, r.events, p.text, p.reason, ?) ELSE {shared} END))"
+            )
+            .into(),
+        );
+        let values = values.iter().chain([&text.to_owned()]).chain(&values).cloned().collect::<Vec<_>>();
+        self.values.extend(values.into_iter().map(|value| Box::new(value) as Box<dyn ToSql>));
     }
 
     pub(crate) fn sql(&self) -> String {
@@ -265,35 +324,6 @@ impl Filter {
     }
 }
 
-/// What is looked for: each word, or the whole where it stands in double quotes. A NUL ends a word: the index's own query
-/// language would end there as well.
-fn words(text: &str) -> Vec<&str> {
-    let text = text.trim();
-    match text.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')) {
-        Some(whole) => whole.split('\0').filter(|word| !word.is_empty()).collect(),
-        None => {
-            text.split(|c: char| c.is_whitespace() || c == '\0').filter(|word| !word.is_empty()).collect()
-        }
-    }
-}
-
-/// A string of FTS5 (section 3.1 of its manual): between double quotes nothing is syntax but a double quote, which is doubled.
-fn fts_phrase(word: &str) -> String {
-    format!("\"{}\"", word.replace('"', "\"\""))
-}
-
-fn like_pattern(word: &str) -> String {
-    let mut pattern = "%".to_owned();
-    for c in word.chars() {
-        if matches!(c, '%' | '_' | '\\') {
-            pattern.push('\\');
-        }
-        pattern.push(c);
-    }
-    pattern.push('%');
-    pattern
-}
-
 /// Cuts to `limit` rows; the last that stays, if any had to go.
 pub(crate) fn cut<T>(rows: &mut Vec<T>, limit: usize) -> Option<&T> {
     if rows.len() <= limit {
@@ -308,11 +338,17 @@ pub(crate) fn cut<T>(rows: &mut Vec<T>, limit: usize) -> Option<&T> {
 struct FactsCache(HashMap<i64, Option<Arc<SessionFacts>>>);
 
 impl FactsCache {
-    fn find(&mut self, row: &Row<'_>) -> rusqlite::Result<Option<Arc<SessionFacts>>> {
-        let Some(id) = row.get::<_, Option<i64>>(7)? else { return Ok(None) };
+    /// The session whose row id and facts stand in these columns.
+    fn find(
+        &mut self,
+        row: &Row<'_>,
+        id: usize,
+        column: usize,
+    ) -> rusqlite::Result<Option<Arc<SessionFacts>>> {
+        let Some(id) = row.get::<_, Option<i64>>(id)? else { return Ok(None) };
         match self.0.entry(id) {
             hash_map::Entry::Occupied(known) => Ok(known.get().clone()),
-            hash_map::Entry::Vacant(vacant) => Ok(vacant.insert(facts(row, 9)?).clone()),
+            hash_map::Entry::Vacant(vacant) => Ok(vacant.insert(facts(row, column)?).clone()),
         }
     }
 }
@@ -326,7 +362,7 @@ pub(crate) fn facts(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Arc
 fn audit_row(row: &Row<'_>, cache: &mut FactsCache) -> rusqlite::Result<AuditRow> {
     let sequence = row.get::<_, i64>(0)?.unsigned_abs();
     let kind: String = row.get(1)?;
-    let facts = cache.find(row)?;
+    let facts = cache.find(row, 7, 9)?;
     let (event, facts) = match (kind.as_str(), facts) {
         ("decision", facts) => (StoredEvent::Known(Box::new(AuditEvent::Decision(decision(row)?))), facts),
         ("session", Some(facts)) => (StoredEvent::Known(Box::new(AuditEvent::Session(facts))), None),
@@ -354,25 +390,46 @@ fn unknown(kind: &str, json: &str) -> serde_json::Value {
 }
 
 fn decision(row: &Row<'_>) -> rusqlite::Result<DecisionEvent> {
-    let detail: String = row.get(6)?;
-    let detail: DecisionDetail<'_> = serde_json::from_str(&detail)
-        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(6, Type::Text, Box::new(error)))?;
-    Ok(DecisionEvent {
-        at: Timestamp::from_micros(row.get(2)?),
-        session: parsed(row, 8)?,
+    let own = Own {
+        at: row.get(2)?,
         number: row.get::<_, Option<i64>>(3)?.unwrap_or_default().unsigned_abs(),
+        text: row.get::<_, String>(5)?.into(),
+        binds: row.get(4)?,
+    };
+    Ok(joined(parsed(row, 8)?, own, detail(row, 6)?))
+}
+
+/// What a decision has of its own.
+struct Own {
+    at: i64,
+    number: u64,
+    text: Arc<str>,
+    binds: Option<String>,
+}
+
+fn detail(row: &Row<'_>, column: usize) -> rusqlite::Result<DecisionDetail<'static>> {
+    let detail: String = row.get(column)?;
+    serde_json::from_str(&detail)
+        .map_err(|error| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(error)))
+}
+
+fn joined(session: SessionId, own: Own, detail: DecisionDetail<'_>) -> DecisionEvent {
+    DecisionEvent {
+        at: Timestamp::from_micros(own.at),
+        session,
+        number: own.number,
         verb: detail.verb,
         resources: detail.resources,
         statement: detail.statement,
-        text: row.get::<_, String>(5)?.into(),
+        text: own.text,
         text_cut_from: detail.text_cut_from,
-        binds: row.get(4)?,
+        binds: own.binds,
         decision: detail.decision,
         rule: detail.rule.into_owned(),
         reason: detail.reason.into_owned().into(),
         obligations: detail.obligations.into_owned(),
         policy: detail.policy,
-    })
+    }
 }
 
 #[cfg(test)]

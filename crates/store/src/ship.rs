@@ -9,9 +9,10 @@ use crate::{
     Error, Store,
     database::Durability,
     index::{Indexer, int},
+    runs::SPAN,
 };
 
-const BATCH_EVENTS: usize = 1000;
+const BATCH_EVENTS: usize = SPAN as usize;
 const BATCH_BYTES: usize = 8 * 1024 * 1024;
 /// How long a shipper waits after an error that may pass.
 const RETRY: Duration = Duration::from_secs(1);

@@ -1,30 +1,14 @@
 use super::*;
 use crate::Store;
 
-#[test]
-fn words_are_split_at_space_and_kept_whole_in_quotes() {
-    assert_eq!(words(" drop  table "), ["drop", "table"]);
-    assert_eq!(words("\"drop  table\""), ["drop  table"]);
-    assert_eq!(words("\""), ["\""]);
-    assert_eq!(words("a\0b"), ["a", "b"]);
-    assert_eq!(words("\"\""), [""; 0]);
-}
-
-#[test]
-fn nothing_in_a_phrase_is_syntax() {
-    assert_eq!(fts_phrase("a\" OR b*"), "\"a\"\" OR b*\"");
-}
-
-#[test]
-fn nothing_in_a_pattern_is_a_wildcard() {
-    assert_eq!(like_pattern("%_\\"), "%\\%\\_\\\\%");
-}
-
 /// How SQLite would answer `query`.
 fn plan(query: &AuditQuery) -> String {
+    plan_of(query.sql(100))
+}
+
+fn plan_of((filter, sql): (Filter, String)) -> String {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path().join("portcullis.db"), Timestamp::default()).unwrap();
-    let (filter, sql) = query.sql(100);
     let sql = format!("EXPLAIN QUERY PLAN {sql}");
     let steps = store.read(|connection| filter.rows(connection, &sql, (), |row, ()| row.get::<_, String>(3)));
     steps.unwrap().join("\n")
@@ -47,6 +31,24 @@ fn common_questions_read_in_order_from_an_index() {
     ] {
         let plan = plan(&query);
         assert!(plan.contains(index), "{plan}");
+    }
+}
+
+#[test]
+fn common_questions_read_runs_in_order_from_an_index() {
+    let default = AuditQuery::default;
+    let session = Some(SessionId::generate(Timestamp::default()));
+    let moment = Some(Timestamp::default());
+    for (index, query) in [
+        ("SCAN r", default()),
+        ("runs_by_connection", AuditQuery { connection: Some("a".to_owned()), ..default() }),
+        ("runs_by_session", AuditQuery { session, ..default() }),
+        ("runs_by_principal", AuditQuery { identity: Some("a".to_owned()), ..default() }),
+        ("runs_by_time", AuditQuery { from: moment, until: moment, ..default() }),
+        ("INTEGER PRIMARY KEY", AuditQuery { cursor: Some(7), ..default() }),
+    ] {
+        let plan = plan_of(query.runs_sql());
+        assert!(plan.contains(index), "{index}: {plan}");
     }
 }
 

@@ -8,6 +8,7 @@
 )]
 
 mod opening;
+mod runs;
 mod searching;
 mod sessions;
 mod shipping;

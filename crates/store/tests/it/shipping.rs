@@ -142,7 +142,7 @@ fn a_batch_that_fails_half_way_leaves_nothing_and_is_shipped_later() {
     let outside = rusqlite::Connection::open(gateway.store.path()).unwrap();
     outside
         .execute_batch(
-            "CREATE TRIGGER sabotage BEFORE INSERT ON events WHEN new.number = 6 BEGIN SELECT raise(ABORT, 'no'); END",
+            "CREATE TRIGGER sabotage BEFORE INSERT ON runs WHEN new.count = 10 BEGIN SELECT raise(ABORT, 'no'); END",
         )
         .unwrap();
     assert!(gateway.store.catch_up(&gateway.journal).is_err());
