@@ -121,8 +121,10 @@ pub struct Report {
     pub events: u64,
     /// Events whose segments retention deleted; their hashes are good.
     pub deleted: u64,
-    /// Segments read.
+    /// Segments read to their end.
     pub segments: u64,
+    /// Whether reading stopped at a broken event: what follows it was not looked at.
+    pub stopped: bool,
     /// Checkpoints whose signatures are good.
     pub checkpoints: u64,
     /// Events under the last of them.

@@ -79,6 +79,10 @@ impl Work {
         };
         this.compare(written)?;
         this.rebuild(written)?;
+        if journal_end > covered && covered > 0 {
+            let events = journal_end - covered;
+            tracing::info!(events, "the last run left events that no checkpoint covers; one does now");
+        }
         Ok(this)
     }
 

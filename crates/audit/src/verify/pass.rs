@@ -41,6 +41,8 @@ pub(super) struct Pass {
     outcome: Outcome,
     /// Events that a signed retention event says were deleted: those below it.
     retained: u64,
+    /// Whether the event before says that a gateway stopped.
+    after_stop: bool,
 }
 
 /// Why the pass ends early.
@@ -80,6 +82,7 @@ impl Pass {
             scratch: Vec::new(),
             outcome: Outcome::default(),
             retained: 0,
+            after_stop: false,
             journal: journal.to_owned(),
         })
     }
@@ -106,6 +109,7 @@ impl Pass {
                 true
             }
         };
+        report.stopped = stopped;
         report.deleted = first;
         report.uncovered = self.tree.size().saturating_sub(report.covered);
         if first > self.retained {
@@ -278,7 +282,7 @@ impl Pass {
                 None if sequence < self.notes.covered => return Err(self.leaf_missing(sequence).into()),
                 _ => {}
             }
-            self.take_note(sequence, payload);
+            self.take_note(sequence, payload, report);
             self.push(leaf)?;
             report.events += 1;
             offset += FRAME_HEADER_LEN + payload.len();
@@ -304,11 +308,17 @@ impl Pass {
     }
 
     /// What later checks need to know of an event. Only what is signed can excuse that something is gone.
-    fn take_note(&mut self, sequence: u64, payload: &[u8]) {
+    fn take_note(&mut self, sequence: u64, payload: &[u8], report: &mut Report) {
         let is = |kind: &str| {
             payload.strip_prefix(b"{\"event\":\"").is_some_and(|rest| rest.starts_with(kind.as_bytes()))
         };
         let signed = sequence < self.notes.covered;
+        if std::mem::replace(&mut self.after_stop, is("gateway_stopped\"")) && !is("gateway_started\"") {
+            report.notes.push(format!(
+                "event {sequence} follows the end of a gateway and is no start of one: a session that ended late, or \
+                 something added while none ran"
+            ));
+        }
         if is("recording_sealed\"") || (signed && is("retention\"")) {
             match serde_json::from_slice(payload) {
                 Ok(AuditEvent::RecordingSealed(event)) => self.outcome.sealed(&event),

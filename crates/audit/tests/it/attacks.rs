@@ -418,3 +418,27 @@ fn a_flipped_bit_is_caught_at_every_position_of_every_file() {
     assert!(tried > 4_000, "{tried}");
     signed.assert_good();
 }
+
+#[test]
+fn what_was_added_while_no_gateway_ran_is_pointed_at() {
+    let signed = Signed::empty();
+    let at = portcullis_core::Timestamp::from_seconds(1_790_000_000);
+    let start =
+        portcullis_core::AuditEvent::GatewayStarted { at, version: "1".to_owned(), recovered_bytes: 0 };
+    let stop = portcullis_core::AuditEvent::GatewayStopped { at };
+    for _ in 0..2 {
+        let running = signed.start();
+        running.event(&start);
+        running.event(&stop);
+        running.stop();
+    }
+    assert_eq!(signed.assert_good().notes, Vec::<String>::new());
+    let last = *signed.numbers().last().unwrap();
+    let mut segment = Opened::read(&signed.segment(last));
+    let first = segment.first();
+    segment.frames.push((0, segment.frames[1].1.clone()));
+    segment.renumber(first);
+    segment.write();
+    let report = signed.assert_good();
+    assert_eq!((report.uncovered, report.notes.len()), (1, 1), "{report:#?}");
+}

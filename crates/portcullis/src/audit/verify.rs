@@ -122,26 +122,33 @@ fn show_progress(Progress { done, total }: Progress) {
 
 fn tell(report: &Report, sources: &Sources, key: &VerifierKey) {
     let line = |name: &str, text: String| output::line(format!("{name:<12} {text}"));
-    line("journal", format!("{} events in {} segments", report.events, report.segments));
+    let (events, segments) = (count(report.events, "event"), count(report.segments, "whole segment"));
+    line("journal", match report.stopped {
+        true => format!("{events} checked, up to the first that is broken"),
+        false => format!("{events} in {segments}"),
+    });
     if report.deleted > 0 {
-        line("deleted", format!("{} events before them, of which the hashes are left", report.deleted));
+        line("deleted", format!("{} before them, of which the hashes are left", count(report.deleted, "event")));
     }
-    line("checkpoints", format!("{}, the last over {} events", report.checkpoints, report.covered));
-    line(
-        "not signed",
-        match report.uncovered {
+    let covered = count(report.covered, "event");
+    line("checkpoints", match report.checkpoints {
+        0 => "none that is good".to_owned(),
+        1 => format!("1, over {covered}"),
+        more => format!("{more}, the last over {covered}"),
+    });
+    if !report.stopped {
+        line("not signed", match report.uncovered {
             0 => "no event".to_owned(),
-            1 => "1 event, written after the last checkpoint".to_owned(),
-            more => format!("{more} events, written after the last checkpoint"),
-        },
-    );
+            some => format!("{}, written after the last checkpoint", count(some, "event")),
+        });
+    }
     match sources.recordings {
         Some(_) => {
             let deleted = match report.recordings_deleted {
                 0 => String::new(),
                 some => format!(", {some} deleted in their time"),
             };
-            line("recordings", format!("{} sealed segments{deleted}", report.recordings));
+            line("recordings", format!("{}{deleted}", count(report.recordings, "sealed segment")));
         }
         None => line("recordings", "not looked at: no --recordings".to_owned()),
     }
@@ -159,6 +166,10 @@ fn tell(report: &Report, sources: &Sources, key: &VerifierKey) {
         1 => output::line(output::verdict("BROKEN", false)),
         more => output::line(output::verdict(&format!("BROKEN in {more} places"), false)),
     }
+}
+
+fn count(number: u64, what: &str) -> String {
+    if number == 1 { format!("1 {what}") } else { format!("{number} {what}s") }
 }
 
 fn show(finding: &Finding) {
