@@ -298,10 +298,16 @@ impl<'a> Follow<'a> {
             let found = target.columns.columns.iter().find(|known| known.name == Some(&**column));
             self.compared(found.and_then(|column| column.tag), &[])?;
         }
-        let mut items = vec![target.clone()];
+        let mut items = Vec::new();
+        if !modify.source_first {
+            items.push(target.clone());
+        }
         for from in &modify.from {
-            // Sub-queries in FROM do not see the target, but LATERAL ones do.
+            // Sub-queries in FROM do not see the target; where one tries, the server refuses.
             self.from(from, &mut items, around)?;
+        }
+        if modify.source_first {
+            items.push(target.clone());
         }
         if modify.excluded {
             let mut excluded = Item::new(Some("excluded"), target.columns.clone());

@@ -104,6 +104,8 @@ pub(crate) struct Modify {
     /// What an `INSERT` inserts.
     pub(crate) source: Option<Query>,
     pub(crate) from: Vec<From>,
+    /// `MERGE`: `RETURNING *` begins with the source.
+    pub(crate) source_first: bool,
     /// `ON CONFLICT`: `excluded` can be named.
     pub(crate) excluded: bool,
     /// Columns of the target that are compared by name: `ON CONFLICT (c)`.

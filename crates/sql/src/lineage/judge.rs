@@ -176,9 +176,10 @@ impl<'a> Judge<'a> {
         if matches!(statement.effect(), Some(SessionEffect::Execute { .. } | SessionEffect::Fetch { .. })) {
             return self.remembered(statement, depth);
         }
-        let Some(touched) = self.relations.touched(&statement.uses) else { return Ok(MaskedOutput::Clear) };
-        let Some(column) = self.masks.of_relation(touched.oid) else { return Ok(MaskedOutput::Clear) };
-        self.plan(statement, &statement.plan, column)
+        match self.relations.touched(&statement.uses) {
+            Some(column) => self.plan(statement, &statement.plan, column),
+            None => Ok(MaskedOutput::Clear),
+        }
     }
 
     fn plan(&self, statement: &Statement, plan: &Plan, touched: &MaskedColumn) -> Judged<MaskedOutput> {

@@ -1,6 +1,9 @@
 //! What names of relations, functions and operators can mean, where a masked relation may be among the meanings.
 
-use super::{map::MaskMap, refusal::Stop};
+use super::{
+    map::{MaskMap, MaskedColumn},
+    refusal::Stop,
+};
 use crate::{
     Catalog, Function, FunctionKind, FunctionLanguage, Relation, SearchPaths, SessionEffect, SessionState,
     Volatility,
@@ -85,17 +88,18 @@ impl<'a> Relations<'a> {
         }
     }
 
-    /// A masked relation among everything the statement may name.
-    pub(super) fn touched(&self, uses: &'a Uses) -> Option<&'a Relation> {
+    /// A masked column of something the statement may name.
+    pub(super) fn touched(&self, uses: &'a Uses) -> Option<&'a MaskedColumn> {
         let relations = uses.relations.iter().map(|used| (&used.name, used.lookup));
         let objects = uses.objects.iter().map(|(name, lookup)| (name, *lookup));
-        relations.chain(objects).find_map(|(name, lookup)| {
-            let masked = |relation: &&'a Relation| self.masks.is_masked(relation.oid);
-            match lookup {
-                Lookup::Temporary => None,
-                Lookup::Existing => self.meanings(name).known.into_iter().find(masked),
-                Lookup::Created => self.created(name).into_iter().find(masked),
-            }
+        let masked = |relation: &'a Relation| match self.masks.of_relation(relation.oid) {
+            None if self.masks.has_masking_rules(relation.oid) => self.masks.any(),
+            column => column,
+        };
+        relations.chain(objects).find_map(|(name, lookup)| match lookup {
+            Lookup::Temporary => None,
+            Lookup::Existing => self.meanings(name).known.into_iter().find_map(masked),
+            Lookup::Created => self.created(name).into_iter().find_map(masked),
         })
     }
 

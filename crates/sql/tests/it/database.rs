@@ -18,8 +18,8 @@ pub fn paths() -> SearchPaths {
 /// Every function of PostgreSQL 15: `name|fewest|most|volatility|kind|language`, most is -1 where variadic.
 const BUILT_IN: &str = include_str!("../../testdata/pg15-functions.txt");
 
-fn catalog() -> CatalogSnapshot {
-    let mut catalog = CatalogSnapshot::new();
+/// Adds every function of PostgreSQL 15.
+pub fn add_built_in_functions(catalog: &mut CatalogSnapshot) {
     for (number, line) in BUILT_IN.lines().enumerate() {
         let [name, fewest, most, volatility, kind, language] =
             line.split('|').collect::<Vec<_>>().try_into().unwrap();
@@ -36,6 +36,11 @@ fn catalog() -> CatalogSnapshot {
             calls: vec![],
         });
     }
+}
+
+fn catalog() -> CatalogSnapshot {
+    let mut catalog = CatalogSnapshot::new();
+    add_built_in_functions(&mut catalog);
     for schema in ["pg_catalog", "information_schema", "public", "app", "reports", "evil", "odd.schema"] {
         catalog.add_schema(schema);
     }

@@ -4,6 +4,7 @@
 mod caching;
 mod database;
 mod deep;
+mod masks;
 mod measure;
 mod sessions;
 mod statements;

@@ -15,8 +15,8 @@ use bytes::BytesMut;
 use portcullis_core::Verb;
 use portcullis_proxy::Transport;
 use portcullis_sql::{
-    CatalogSnapshot, Column, Function, FunctionKind, FunctionLanguage, Operator, Reached, Relation, RelationKind,
-    Type, Volatility,
+    CatalogSnapshot, Column, Function, FunctionKind, FunctionLanguage, Operator, Reached, Relation,
+    RelationKind, Type, Volatility,
 };
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

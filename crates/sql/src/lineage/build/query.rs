@@ -218,6 +218,7 @@ impl Builder {
             alias: alias_of(target),
             source: None,
             from: Vec::new(),
+            source_first: node.kind == "MergeStmt",
             excluded: false,
             compared: Vec::new(),
             uses: Vec::new(),
