@@ -145,8 +145,8 @@ impl Inspector {
         if let Some(plan) = &plan {
             self.results.touches(std::slice::from_ref(plan));
         }
-        if plan.as_ref().is_some_and(|plan| plan.masks.is_some()) && !self.is_described(name) {
-            // The client did not ask what the columns are: the gateway must know.
+        if plan.is_some() && !self.is_described(name) {
+            // The client did not ask what the columns are: the masks, and whoever reads the recording, must know.
             out.up.push_with(|up| frontend::describe(up, Named { target: Target::Portal, name: portal }));
             self.flight.gather();
             self.results.expected.push(Expect::Describe { plan: plan.clone(), ours: true });

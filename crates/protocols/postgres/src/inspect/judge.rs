@@ -482,6 +482,12 @@ impl Judge {
         Ok(Some(found.unwrap_or_default()))
     }
 
+    /// What becomes of the results of a text that was not read: nothing of a masked column may be in them.
+    pub(super) fn unseen_plan(&self, session: &GateSession) -> Option<Arc<Plan>> {
+        let planned = self.masks.is_some() || session.is_recorded();
+        planned.then(|| Arc::new(Look::default().plan(session.number(), self.masks.as_ref())))
+    }
+
     /// A text that is passed on without being understood, where nothing is judged.
     pub(super) fn unseen(&self, what: &str) -> Option<Prepared> {
         self.rules

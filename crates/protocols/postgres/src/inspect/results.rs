@@ -31,6 +31,9 @@ use crate::{
     },
 };
 
+/// Memory for values that is kept between rows.
+const KEPT_SCRATCH: usize = 64 * 1024;
+
 /// The results of one session.
 #[derive(Debug, Default)]
 pub(super) struct Results {
@@ -111,6 +114,9 @@ impl Results {
                     Some(_) => Look::Pass,
                     None => return Err(NotMasked::unexpected("rows that were not described")),
                 },
+                None if self.expected.is_beyond_its_statements() => {
+                    return Err(NotMasked::unexpected("rows of a statement that was not sent"));
+                }
                 _ => Look::Pass,
             };
         }
@@ -247,7 +253,9 @@ impl Inspector {
             outcome?;
             done = frames.offset();
         }
-        self.results.scratch = scratch;
+        if scratch.capacity() <= KEPT_SCRATCH {
+            self.results.scratch = scratch;
+        }
         buffer.consume(done);
         Ok(())
     }
@@ -336,7 +344,7 @@ impl Inspector {
         let empty = tag == tag::EMPTY_QUERY_RESPONSE;
         let plan = match self.results.expected.front() {
             // An empty text has no statement.
-            Some(Expect::Query { .. }) if empty => None,
+            Some(Expect::Query { .. } | Expect::Unread { .. }) if empty => None,
             _ => self.results.expected.ran(),
         };
         let run = std::mem::take(&mut self.results.run);

@@ -144,7 +144,8 @@ impl Inspector {
                 self.session.note(&mut judged, None, None)?;
                 self.flight.own_point(VecDeque::new());
                 self.flight.may_copy();
-                self.results.expected.push(Expect::Query { plans: Vec::new(), at: 0 });
+                let plan = self.judge.unseen_plan(&self.session);
+                self.results.expected.push(Expect::Unread { plan });
                 buffer.forward(Header::LEN, &mut out.up);
                 self.streaming = Streaming::Forward(header.body);
             }

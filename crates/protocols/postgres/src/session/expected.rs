@@ -66,6 +66,8 @@ pub(crate) enum Expect {
     Execute { plan: Option<Arc<Plan>> },
     /// `Query`: the same for each statement, descriptions included.
     Query { plans: Vec<Arc<Plan>>, at: usize },
+    /// `Query` with a text that was not read: one plan for however many statements it has.
+    Unread { plan: Option<Arc<Plan>> },
     /// `FunctionCall`.
     Call,
     /// `Sync`.
@@ -75,7 +77,7 @@ pub(crate) enum Expect {
 impl Expect {
     /// Whether a `ReadyForQuery` is its last answer.
     const fn is_sync_point(&self) -> bool {
-        matches!(self, Self::Query { .. } | Self::Call | Self::Sync)
+        matches!(self, Self::Query { .. } | Self::Unread { .. } | Self::Call | Self::Sync)
     }
 }
 
@@ -107,10 +109,15 @@ impl Expected {
     /// What the rows that arrive now belong to.
     pub(crate) fn plan(&self) -> Option<&Arc<Plan>> {
         match self.queue.front()? {
-            Expect::Execute { plan } => plan.as_ref(),
+            Expect::Execute { plan } | Expect::Unread { plan } => plan.as_ref(),
             Expect::Query { plans, at } => plans.get(*at),
             Expect::Completion | Expect::Describe { .. } | Expect::Call | Expect::Sync => None,
         }
+    }
+
+    /// Whether the server answers more statements than a text has whose results are looked at.
+    pub(crate) fn is_beyond_its_statements(&self) -> bool {
+        matches!(self.queue.front(), Some(Expect::Query { plans, at }) if !plans.is_empty() && *at >= plans.len())
     }
 
     /// A completion of `Parse`, `Bind` or `Close`.
@@ -139,6 +146,7 @@ impl Expected {
                 self.queue.pop_front();
                 plan
             }
+            Expect::Unread { plan } => plan.clone(),
             Expect::Query { plans, at } => {
                 let plan = plans.get(*at).map(Arc::clone);
                 *at += 1;
@@ -204,7 +212,7 @@ mod tests {
         expected.ran();
         assert_eq!(expected.plan().unwrap().number, 3);
         expected.ran();
-        assert!(expected.plan().is_none());
+        assert!(expected.plan().is_none() && expected.is_beyond_its_statements());
         expected.ready();
         assert!(expected.front().is_none());
     }
