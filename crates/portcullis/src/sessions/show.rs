@@ -207,11 +207,15 @@ fn heading(detail: &SessionDetail) {
         Some(RecordingView { state, segments, events, bytes, .. }) => {
             say(
                 "recording",
-                format!("{state}: {segments} sealed segments, {events} events, {}", size(*bytes)),
+                format!("{state}: {}, {events} events, {}", count(*segments, "sealed segment"), size(*bytes)),
             );
         }
         None => say("recording", "none".to_owned()),
     }
+}
+
+fn count(number: u64, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 fn row(row: &Row) -> Vec<String> {

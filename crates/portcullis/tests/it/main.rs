@@ -23,6 +23,7 @@ mod liveness;
 mod logs;
 mod manual;
 mod postgres;
+mod recordings;
 mod reload;
 mod starting;
 mod statements;

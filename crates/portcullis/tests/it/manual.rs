@@ -18,7 +18,8 @@ What `portcullis` says of itself: this page is written by `make bless` and check
 | run it | `gateway`, `demo`, `dev-idp` |
 | look at documents | `check`, `test`, `explain`, `reach` |
 | be an agent | `token`, `whoami`, `connections`, `request` |
-| see and end what goes on | `sessions`, `kill`, `audit search` |
+| see and end what goes on | `sessions`, `watch`, `kill`, `audit search` |
+| see what a session did | `sessions show`, `replay`, `export` |
 
 **Which gateway.** On its own machine `--config gateway.yaml` (or `PORTCULLIS_CONFIG`) is enough: address, certificate and admin token are
 found in its data directory. From elsewhere: `--gateway URL` and `--ca FILE` (`PORTCULLIS_GATEWAY`, `PORTCULLIS_CA`), and
