@@ -2,19 +2,17 @@
 //!
 //! A cached judgement counts only while nothing it depends on has changed: rules, catalog, search paths, temporary
 //! relations. Each change starts a new epoch.
+//!
+//! `looks` is what results are, `path` the search path, `unread` what happens to texts that are not analysed.
 
 use std::{collections::HashMap, sync::Arc};
 
-use portcullis_core::{
-    EndReason, Obligation, Operation, Resource, ResourceRef, RuleRef, StatementKind, Verb,
-    operation::Classified,
-};
+use portcullis_core::{EndReason, Obligation};
 use portcullis_policy::SessionRules;
 use portcullis_proxy::gate::{GateSession, Judged};
 use portcullis_sql::{
-    Analysis, AnalysisError, Analyzer, Catalog, CatalogSnapshot, CopyOut, MaskedOutput, Resolved, SearchPath,
-    SearchPaths, SessionEffect, SessionState, SettingChange, SettingScope, SettingValue, Statement,
-    resource_name,
+    Analysis, AnalysisError, Analyzer, Catalog, CatalogSnapshot, SearchPath, SearchPaths, SessionEffect,
+    SessionState, SettingChange, Statement, resource_name,
 };
 
 use super::{Bound, Stop, refuse::Refused};
@@ -29,6 +27,14 @@ use crate::{
         outputs::Outputs,
     },
 };
+
+mod looks;
+mod path;
+mod unread;
+
+use looks::Look;
+use path::Alone;
+use unread::opaque_operation;
 
 /// The most objects a statement may name: a record with more is of use to nobody, and judging it takes too long.
 const MAX_NAMED: usize = 4096;
@@ -75,21 +81,6 @@ pub(crate) struct Judge {
     role_moved: bool,
 }
 
-/// What was sent since nothing was in flight. Only a `SET search_path` that is all there is, that ran and did not fail, outside
-/// of a transaction, certainly sticks.
-#[derive(Debug)]
-enum Alone {
-    Nothing,
-    /// A plain `SET search_path`; whether it was told to run (a `Bind` alone runs nothing), and by which portal.
-    SearchPath {
-        path: SearchPath,
-        portal: Vec<u8>,
-        runs: bool,
-    },
-    /// Anything else.
-    Other,
-}
-
 struct Cached {
     epoch: u64,
     bytes: usize,
@@ -100,38 +91,6 @@ struct Cached {
     opaque: bool,
     /// What it sets, statements it executes included.
     settings: Vec<SettingChange>,
-}
-
-/// What the results of one statement are.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Look {
-    output: MaskedOutput,
-    copy: Option<CopyOut>,
-    touched: bool,
-}
-
-impl Default for Look {
-    fn default() -> Self {
-        Self { output: MaskedOutput::Clear, copy: None, touched: false }
-    }
-}
-
-impl Look {
-    pub(super) fn plan(self, number: u64, masks: Option<&Arc<Masks>>) -> Plan {
-        Plan::new(number, masks.map(Arc::clone), self.output, self.copy, self.touched)
-    }
-}
-
-/// Why COPY data cannot be looked at.
-fn unreadable_copy(copy: &CopyOut) -> Option<String> {
-    let encoding = copy.encoding.as_ref().filter(|name| !name.eq_ignore_ascii_case("utf8"));
-    match (&copy.odd, encoding) {
-        (Some(odd), _) => Some(format!("the COPY has an option that is not understood (`{odd}`)")),
-        (None, Some(encoding)) => {
-            Some(format!("the COPY writes its data in another encoding (`{encoding}`)"))
-        }
-        (None, None) => None,
-    }
 }
 
 /// Whether columns are masked for the session, wherever they are.
@@ -243,21 +202,6 @@ impl Judge {
     /// Counts changes of what judgements depend on.
     pub(super) fn epoch(&self) -> u64 {
         self.epoch
-    }
-
-    /// Whether names without a schema cannot be resolved because the search path may be any.
-    pub(super) fn misses_search_path(&self) -> bool {
-        self.paths.is_unknown() && !self.needs_no_catalog()
-    }
-
-    /// The server showed its search path and whose it is while nothing was in flight and no transaction was open: it is what is in force.
-    /// Whether it could be read.
-    pub(super) fn search_path_was_shown(&mut self, value: &str, user: &str) -> bool {
-        let Some(path) = SearchPath::parse(value, user) else { return false };
-        self.role_moved = *user != *self.user;
-        self.paths.settle(path);
-        self.epoch += 1;
-        true
     }
 
     /// The session's own meaning of names changed.
@@ -409,92 +353,6 @@ impl Judge {
         Ok((if encoding || opaque { Settings::Encoding } else { Settings::Kept }, plans))
     }
 
-    /// What the results of a text's statements are, where masks are in force.
-    fn looks(
-        &self,
-        analysis: &Prepared,
-        resolved: &[Resolved],
-        view: &View<'_>,
-        session: &GateSession,
-    ) -> Result<Vec<Look>, Box<Refused>> {
-        let Some(masks) = &self.masks else { return Ok(Vec::new()) };
-        let outputs = analysis.masked(&masks.map, &*self.catalog, &self.paths, view).map_err(|refusal| {
-            let why = refusal.reason.clone();
-            match (masks.rule(refusal.rule), resolved.get(refusal.statement)) {
-                (Some(rule), Some(statement)) => {
-                    Box::new(Refused::denied(session.denied(&self.rules, &statement.operation, rule, why)))
-                }
-                _ => Box::new(self.opaque(analysis.text().as_bytes(), why, session)),
-            }
-        })?;
-        let statements = analysis.statements().iter().zip(resolved);
-        for (statement, resolved) in statements.clone() {
-            if let (Some(rule), Some(why)) = (masks.detects(), statement.copy_out().and_then(unreadable_copy))
-            {
-                let why =
-                    format!("{why}, so that mask `{}` cannot look at it; leave the option out", rule.name);
-                return Err(Box::new(Refused::denied(session.denied(
-                    &self.rules,
-                    &resolved.operation,
-                    rule,
-                    why,
-                ))));
-            }
-        }
-        Ok(outputs
-            .into_iter()
-            .zip(statements)
-            .map(|(output, (statement, resolved))| Look {
-                output,
-                copy: statement.copy_out().cloned(),
-                touched: masks.touches(&resolved.operation),
-            })
-            .collect())
-    }
-
-    /// What the rows of a portal are that may run any of these: they must all be masked alike. Nothing where no masks are in force
-    /// and nothing is recorded.
-    pub(super) fn look_of_any(
-        &self,
-        runnable: &[Prepared],
-        session: &GateSession,
-        names: &Names,
-        flight: &Flight<Prepared>,
-    ) -> Result<Option<Look>, Box<Refused>> {
-        if self.masks.is_none() {
-            return Ok(session.is_recorded().then(Look::default));
-        }
-        let view = View { names, flight, restructured: self.restructured };
-        let mut found: Option<Look> = None;
-        for prepared in runnable {
-            let resolved = prepared.resolve_fully(&*self.catalog, &self.paths, &view);
-            let look =
-                self.looks(prepared, &resolved, &view, session)?.into_iter().next().unwrap_or_default();
-            match &found {
-                Some(known) if *known != look => {
-                    let why = "the portal may run one of several statements whose results are masked differently; \
-                               close it and bind it again";
-                    return Err(Box::new(self.opaque(prepared.text().as_bytes(), why.to_owned(), session)));
-                }
-                _ => found = Some(look),
-            }
-        }
-        Ok(Some(found.unwrap_or_default()))
-    }
-
-    /// What becomes of the results of a text that was not read: nothing of a masked column may be in them.
-    pub(super) fn unseen_plan(&self, session: &GateSession) -> Option<Arc<Plan>> {
-        let planned = self.masks.is_some() || session.is_recorded();
-        planned.then(|| Arc::new(Look::default().plan(session.number(), self.masks.as_ref())))
-    }
-
-    /// A text that is passed on without being understood, where nothing is judged.
-    pub(super) fn unseen(&self, what: &str) -> Option<Prepared> {
-        self.rules
-            .is_pass_through()
-            .then(|| Arc::new(Analysis::opaque(what, "it was made inside the server")))
-    }
-
     /// Judges a FunctionCall as the call it is.
     pub(super) fn function(&mut self, oid: u32, session: &GateSession) -> Result<Judged, Box<Refused>> {
         let name =
@@ -514,151 +372,6 @@ impl Judge {
             self.epoch += 1;
         }
         if judged.is_allow() { Ok(judged) } else { Err(Box::new(Refused::denied(judged))) }
-    }
-
-    /// Why a function may not be called by its number: it could give away what is masked.
-    fn masks_forbid(&self, oid: u32) -> Option<(RuleRef, String)> {
-        let masks = self.masks.as_ref()?;
-        let refusal = portcullis_sql::masked_function_call(&masks.map, oid, &*self.catalog).err()?;
-        Some((masks.rule(refusal.rule)?, refusal.reason))
-    }
-
-    pub(super) fn too_long(&self, text: &[u8], limit: usize, session: &GateSession) -> Refused {
-        let why = format!(
-            "the statement has {} bytes; the gateway reads statements up to {limit} bytes",
-            text.len()
-        );
-        self.opaque(text, why, session)
-    }
-
-    pub(super) fn unreadable(&self, text: &[u8], session: &GateSession) -> Refused {
-        let why = "the statement's text is not UTF-8, or the session reads text in a way the gateway does not follow";
-        self.opaque(text, why.to_owned(), session)
-    }
-
-    /// A text the analysis gave up on: passes where nothing is judged, else fails as the server would fail it.
-    pub(super) fn not_analysed(
-        &self,
-        text: &str,
-        error: &AnalysisError,
-        session: &GateSession,
-    ) -> Result<Prepared, Box<Refused>> {
-        if self.rules.is_pass_through() {
-            return Ok(Arc::new(Analysis::opaque(text, &error.to_string())));
-        }
-        let operation = opaque_operation(text, error.to_string());
-        let judged = session.refused(&self.rules, &operation, "unparseable", error.to_string());
-        let sqlstate = if matches!(error, AnalysisError::Syntax { .. }) { "42601" } else { "54001" };
-        Err(Box::new(Refused::failed(judged, sqlstate, error.to_string())))
-    }
-
-    /// A statement longer than anything that is analysed, of which only the start was seen.
-    pub(super) fn long_statement(
-        &self,
-        start: &[u8],
-        length: usize,
-        session: &GateSession,
-    ) -> Result<Judged, Box<Refused>> {
-        let text = String::from_utf8_lossy(start);
-        let operation =
-            opaque_operation(&text, format!("the statement has {length} bytes, more than the gateway reads"));
-        let judged = session.judge(&self.rules, &operation);
-        if judged.is_allow() { Ok(judged) } else { Err(Box::new(Refused::denied(judged))) }
-    }
-
-    fn opaque(&self, text: &[u8], why: String, session: &GateSession) -> Refused {
-        let operation = opaque_operation(&String::from_utf8_lossy(text), why.clone());
-        Refused::denied(session.refused(&self.rules, &operation, "unclassified", why))
-    }
-
-    /// Takes changes of settings into account, whether or not they stick.
-    fn take_settings(&mut self, settings: &[SettingChange]) {
-        for change in settings {
-            // `$user` in the path is another one then.
-            if change.concerns("role") || change.concerns("session_authorization") {
-                self.role_moved = true;
-                self.paths.add_unknown();
-                self.epoch += 1;
-            }
-            if self.paths.apply(change) {
-                self.epoch += 1;
-            }
-        }
-    }
-
-    /// `SET search_path = …` and nothing else: no `set_config`, which may stand where it is never called.
-    fn plain_search_path(&self, analysis: &Prepared) -> Alone {
-        let [statement] = analysis.statements() else { return Alone::Other };
-        let ([change], [kind]) = (statement.settings(), statement.kinds()) else { return Alone::Other };
-        let (SettingValue::Known(value), SettingScope::Session, false) =
-            (&change.value, change.scope, change.reset)
-        else {
-            return Alone::Other;
-        };
-        if kind.as_str() != "set" || !change.concerns("search_path") {
-            return Alone::Other;
-        }
-        match SearchPath::parse(value, &self.user) {
-            Some(path) => Alone::SearchPath { path, portal: Vec::new(), runs: false },
-            None => Alone::Other,
-        }
-    }
-
-    /// What was noted last is bound to a portal.
-    pub(super) fn bound(&mut self, name: &[u8]) {
-        if let Alone::SearchPath { portal, .. } = &mut self.alone {
-            *portal = name.to_vec();
-        }
-    }
-
-    /// Something is told to run: this portal, or what was noted last.
-    pub(super) fn runs(&mut self, name: Option<&[u8]>) {
-        match &mut self.alone {
-            Alone::SearchPath { portal, runs, .. } if name.is_none_or(|name| name == portal) => *runs = true,
-            _ => self.alone = Alone::Other,
-        }
-    }
-
-    /// A sync point was answered.
-    pub(super) fn answered(&mut self, errored: bool) {
-        self.errored |= errored;
-    }
-
-    /// Nothing is in flight any more.
-    pub(super) fn landed(&mut self, outside_transaction: bool) {
-        if outside_transaction && std::mem::replace(&mut self.restructured, false) {
-            self.database.invalidate();
-            self.epoch += 1;
-        }
-        let certain = !std::mem::replace(&mut self.errored, false) && outside_transaction;
-        let tracked = match std::mem::replace(&mut self.alone, Alone::Nothing) {
-            Alone::SearchPath { path, runs: true, .. } if certain => Some(path),
-            _ => None,
-        };
-        let known = self.reported.clone().or(tracked);
-        if let Some(path) = &known
-            && self.role_moved
-            && path.listed().any(|schema| *schema == *self.user)
-        {
-            self.paths.add_unknown();
-            self.epoch += 1;
-        } else if let Some(path) = known
-            && (self.paths.is_unknown() || self.paths.candidates() != [path.clone()])
-        {
-            self.paths.settle(path);
-            self.epoch += 1;
-        }
-    }
-
-    /// The server reported its search path (PostgreSQL 18 and later).
-    pub(super) fn search_path_is(&mut self, value: &[u8]) {
-        let path = std::str::from_utf8(value).ok().and_then(|value| SearchPath::parse(value, &self.user));
-        match path {
-            Some(ref path) => self.paths.add(path.clone()),
-            None => self.paths.add_unknown(),
-        }
-        self.reported = path;
-        self.epoch += 1;
     }
 }
 
@@ -704,21 +417,6 @@ pub(super) fn changes_structure(statement: &Statement) -> bool {
                     | "analyze"
             )
         })
-}
-
-fn opaque_operation(text: &str, why: String) -> Operation {
-    Operation {
-        kinds: vec![StatementKind::word("unknown")],
-        resources: vec![ResourceRef {
-            verb: Verb::Admin,
-            resource: Resource::from("?"),
-            columns: Vec::new(),
-            through: None,
-        }],
-        text: text.into(),
-        lacks: Vec::new(),
-        classified: Classified::Not(why),
-    }
 }
 
 /// The session's memory as the analysis asks for it.

@@ -1,0 +1,138 @@
+//! What the results of statements are, where masks are in force or the session is recorded.
+
+use std::sync::Arc;
+
+use portcullis_core::RuleRef;
+use portcullis_proxy::gate::GateSession;
+use portcullis_sql::{CopyOut, MaskedOutput, Resolved};
+
+use super::{Judge, View};
+use crate::{
+    inspect::refuse::Refused,
+    masking::Masks,
+    session::{
+        expected::Plan,
+        flight::Flight,
+        names::{Names, Prepared},
+    },
+};
+
+/// What the results of one statement are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::inspect) struct Look {
+    output: MaskedOutput,
+    copy: Option<CopyOut>,
+    touched: bool,
+}
+
+impl Default for Look {
+    fn default() -> Self {
+        Self { output: MaskedOutput::Clear, copy: None, touched: false }
+    }
+}
+
+impl Look {
+    pub(in crate::inspect) fn plan(self, number: u64, masks: Option<&Arc<Masks>>) -> Plan {
+        Plan::new(number, masks.map(Arc::clone), self.output, self.copy, self.touched)
+    }
+}
+
+impl Judge {
+    /// What the results of a text's statements are, where masks are in force.
+    pub(super) fn looks(
+        &self,
+        analysis: &Prepared,
+        resolved: &[Resolved],
+        view: &View<'_>,
+        session: &GateSession,
+    ) -> Result<Vec<Look>, Box<Refused>> {
+        let Some(masks) = &self.masks else { return Ok(Vec::new()) };
+        let outputs = analysis.masked(&masks.map, &*self.catalog, &self.paths, view).map_err(|refusal| {
+            let why = refusal.reason.clone();
+            match (masks.rule(refusal.rule), resolved.get(refusal.statement)) {
+                (Some(rule), Some(statement)) => {
+                    Box::new(Refused::denied(session.denied(&self.rules, &statement.operation, rule, why)))
+                }
+                _ => Box::new(self.opaque(analysis.text().as_bytes(), why, session)),
+            }
+        })?;
+        let statements = analysis.statements().iter().zip(resolved);
+        for (statement, resolved) in statements.clone() {
+            if let (Some(rule), Some(why)) = (masks.detects(), statement.copy_out().and_then(unreadable_copy))
+            {
+                let why =
+                    format!("{why}, so that mask `{}` cannot look at it; leave the option out", rule.name);
+                return Err(Box::new(Refused::denied(session.denied(
+                    &self.rules,
+                    &resolved.operation,
+                    rule,
+                    why,
+                ))));
+            }
+        }
+        Ok(outputs
+            .into_iter()
+            .zip(statements)
+            .map(|(output, (statement, resolved))| Look {
+                output,
+                copy: statement.copy_out().cloned(),
+                touched: masks.touches(&resolved.operation),
+            })
+            .collect())
+    }
+
+    /// What the rows of a portal are that may run any of these: they must all be masked alike. Nothing where no masks are in force
+    /// and nothing is recorded.
+    pub(in crate::inspect) fn look_of_any(
+        &self,
+        runnable: &[Prepared],
+        session: &GateSession,
+        names: &Names,
+        flight: &Flight<Prepared>,
+    ) -> Result<Option<Look>, Box<Refused>> {
+        if self.masks.is_none() {
+            return Ok(session.is_recorded().then(Look::default));
+        }
+        let view = View { names, flight, restructured: self.restructured };
+        let mut found: Option<Look> = None;
+        for prepared in runnable {
+            let resolved = prepared.resolve_fully(&*self.catalog, &self.paths, &view);
+            let look =
+                self.looks(prepared, &resolved, &view, session)?.into_iter().next().unwrap_or_default();
+            match &found {
+                Some(known) if *known != look => {
+                    let why = "the portal may run one of several statements whose results are masked differently; \
+                               close it and bind it again";
+                    return Err(Box::new(self.opaque(prepared.text().as_bytes(), why.to_owned(), session)));
+                }
+                _ => found = Some(look),
+            }
+        }
+        Ok(Some(found.unwrap_or_default()))
+    }
+
+    /// What becomes of the results of a text that was not read: nothing of a masked column may be in them.
+    pub(in crate::inspect) fn unseen_plan(&self, session: &GateSession) -> Option<Arc<Plan>> {
+        let planned = self.masks.is_some() || session.is_recorded();
+        planned.then(|| Arc::new(Look::default().plan(session.number(), self.masks.as_ref())))
+    }
+
+    /// Why a function may not be called by its number: it could give away what is masked.
+    pub(super) fn masks_forbid(&self, oid: u32) -> Option<(RuleRef, String)> {
+        let masks = self.masks.as_ref()?;
+        let refusal = portcullis_sql::masked_function_call(&masks.map, oid, &*self.catalog).err()?;
+        Some((masks.rule(refusal.rule)?, refusal.reason))
+    }
+}
+
+/// Why COPY data cannot be looked at.
+fn unreadable_copy(copy: &CopyOut) -> Option<String> {
+    let encoding = copy.encoding.as_ref().filter(|name| !name.eq_ignore_ascii_case("utf8"));
+    match (&copy.odd, encoding) {
+        (Some(odd), _) => Some(format!("the COPY has an option that is not understood (`{odd}`)")),
+        (None, Some(encoding)) => {
+            Some(format!("the COPY writes its data in another encoding (`{encoding}`)"))
+        }
+        (None, None) => None,
+    }
+}
