@@ -68,12 +68,14 @@ pub struct Column {
     pub type_oid: u32,
     /// Computed from others: `COPY` of the table leaves it out.
     pub generated: bool,
+    /// The numbers of the columns it is computed from.
+    pub generated_from: Vec<i16>,
 }
 
 impl Column {
     /// A column that is stored, of a type that is not known.
     pub fn new(number: i16, name: impl Into<Box<str>>) -> Self {
-        Self { name: name.into(), number, type_oid: 0, generated: false }
+        Self { name: name.into(), number, type_oid: 0, generated: false, generated_from: Vec::new() }
     }
 }
 

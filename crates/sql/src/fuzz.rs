@@ -1,12 +1,32 @@
 //! Fuzz entry: always compiled, its corpus is replayed by the tests.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
-use crate::{Analyzer, AnalyzerConfig, CatalogSnapshot, NoSessionState, SearchPath, SearchPaths};
+use crate::{
+    Analyzer, AnalyzerConfig, CatalogSnapshot, Column, ColumnRule, MaskMap, NoSessionState, Relation,
+    SearchPath, SearchPaths,
+};
 
 static ANALYZER: LazyLock<Option<Analyzer>> = LazyLock::new(|| {
     let config = AnalyzerConfig { cache_entries: 4_096, threads: 1, ..AnalyzerConfig::default() };
     Analyzer::new(config).ok()
+});
+
+/// A table `t` whose column `a` is masked and may be compared.
+static MASKED: LazyLock<(CatalogSnapshot, MaskMap)> = LazyLock::new(|| {
+    let mut catalog = CatalogSnapshot::new();
+    let columns = (1..).zip(["a", "b", "id"]).map(|(number, name)| Column::new(number, name)).collect();
+    catalog.add_relation(Relation { columns, ..Relation::table(20_000, "public", "t") });
+    let rule = ColumnRule {
+        name: "rule".into(),
+        strength: 1,
+        filter_allowed: true,
+        opaque_refused: false,
+        matches: Arc::new(|_, _, column| column == "a"),
+        trusts: Arc::new(|_, _| true),
+    };
+    let masks = MaskMap::build(&catalog, &[rule]);
+    (catalog, masks)
 });
 
 /// Analyses the bytes, where they are UTF-8, twice: through the caches and past them. Both must mean the same.
@@ -24,6 +44,12 @@ pub fn fuzz_sql(data: &[u8]) {
         (Ok(cached), Ok(fresh)) => {
             if operations(&cached) != operations(&fresh) {
                 panic!("a cached analysis differs from a fresh one");
+            }
+            let (masked_catalog, masks) = &*MASKED;
+            let masked =
+                |analysis: &crate::Analysis| analysis.masked(masks, masked_catalog, &paths, &NoSessionState);
+            if masked(&cached) != masked(&fresh) {
+                panic!("what is masked differs between a cached analysis and a fresh one");
             }
             for statement in cached.statements() {
                 if !text.contains(cached.statement_text(statement)) {

@@ -13,6 +13,12 @@ use super::{
 /// Queries that are followed for one statement, a CTE's repetitions included.
 const MAX_QUERIES: usize = 10_000;
 
+/// Columns that are looked at for one statement, each time they are: some ten milliseconds.
+const MAX_LOOKS: usize = 4_000_000;
+
+/// The most columns of one query (`MaxTupleAttributeNumber`, htup_details.h).
+const MAX_COLUMNS: usize = 1_664;
+
 /// What is done where a masked column is not simply given back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
@@ -26,13 +32,14 @@ pub(super) struct Follow<'a> {
     relations: &'a Relations<'a>,
     mode: Mode,
     queries: usize,
+    looks: usize,
 }
 
 pub(super) type Followed<'a, T> = Result<T, Stop<'a>>;
 
 impl<'a> Follow<'a> {
     pub(super) const fn new(relations: &'a Relations<'a>, mode: Mode) -> Self {
-        Self { relations, mode, queries: 0 }
+        Self { relations, mode, queries: 0, looks: 0 }
     }
 
     /// The columns of a query that stands for itself.
@@ -50,6 +57,23 @@ impl<'a> Follow<'a> {
         }
         let ctes = self.ctes(query, around)?;
         self.body(&query.body, &Scope { around: Some(around), items: &[], ctes: &ctes })
+    }
+
+    fn look(&mut self, columns: usize) -> Followed<'a, ()> {
+        self.looks = self.looks.saturating_add(columns);
+        if self.looks > MAX_LOOKS { Err(Stop::NotUnderstood("it has too many columns")) } else { Ok(()) }
+    }
+
+    /// What a reference that is no star means.
+    fn find(&mut self, reference: &[Box<str>], scope: &Scope<'_, 'a>) -> Followed<'a, Found<'a>> {
+        self.look(scope.size())?;
+        scope.find(reference).map_err(|lost| lost_reference(lost, reference))
+    }
+
+    /// `*`, `t.*`.
+    fn star(&mut self, of: &[Box<str>], scope: &Scope<'_, 'a>) -> Followed<'a, Columns<'a>> {
+        self.look(scope.size())?;
+        scope.star(of).map_err(|lost| lost_reference(lost, of))
     }
 
     /// Each sees those before it; with `RECURSIVE` all of them, so they are followed until nothing changes.
@@ -133,6 +157,7 @@ impl<'a> Follow<'a> {
         }
         if select.into {
             self.all_written(&columns)?;
+            return Ok(Columns::none());
         }
         Ok(columns)
     }
@@ -142,12 +167,15 @@ impl<'a> Follow<'a> {
         for target in targets {
             match &target.value {
                 Value::Star(of) => {
-                    let columns = scope.star(of).map_err(|lost| self.lost(lost, of))?;
+                    let columns = self.star(of, scope)?;
                     for column in &columns.columns {
                         self.shown(column.tag)?;
                     }
                     all.complete &= columns.complete;
                     all.columns.extend(columns.columns);
+                    if all.columns.len() > MAX_COLUMNS {
+                        return Err(Stop::NotUnderstood("it has too many columns"));
+                    }
                 }
                 value => {
                     let (tag, type_oid) = self.value(value, scope)?;
@@ -161,17 +189,16 @@ impl<'a> Follow<'a> {
     /// One value: a column is what it is, everything else is computed.
     fn value(&mut self, value: &'a Value, scope: &Scope<'_, 'a>) -> Followed<'a, (Option<Tag<'a>>, u32)> {
         match value {
-            Value::Column(reference) => match scope.find(reference) {
-                Ok(Found::Column(tag, type_oid)) => {
+            Value::Column(reference) => match self.find(reference, scope)? {
+                Found::Column(tag, type_oid) => {
                     self.shown(tag)?;
                     Ok((tag, type_oid))
                 }
-                Ok(Found::Row(tag)) => Ok((self.computed(tag, Why::Row)?, 0)),
-                Err(lost) => Err(self.lost(lost, reference)),
+                Found::Row(tag) => Ok((self.computed(tag, Why::Row)?, 0)),
             },
             Value::Computed(uses) => Ok((self.computed_from(uses, scope)?, 0)),
             Value::Star(of) => {
-                let columns = scope.star(of).map_err(|lost| self.lost(lost, of))?;
+                let columns = self.star(of, scope)?;
                 Ok((self.computed(columns.masked(), Why::Row)?, 0))
             }
         }
@@ -265,13 +292,14 @@ impl<'a> Follow<'a> {
                     let open = !output.complete || output.columns.iter().any(|column| column.name.is_none());
                     let Some(scope) = scope else { continue };
                     let reference = std::slice::from_ref(name);
+                    self.look(scope.size())?;
                     match scope.find(reference) {
                         Ok(Found::Column(tag, _)) => self.compared(tag, &[])?,
                         Ok(Found::Row(tag)) => {
                             self.computed(tag, Why::Row)?;
                         }
                         Err(Lost::Nothing) if known || open => {}
-                        Err(lost) => return Err(self.lost(lost, reference)),
+                        Err(lost) => return Err(lost_reference(lost, reference)),
                     }
                 }
                 Key::Uses(uses) => match scope {
@@ -348,12 +376,12 @@ impl<'a> Follow<'a> {
         }
         Ok(columns)
     }
+}
 
-    fn lost(&self, lost: Lost<'a>, reference: &[Box<str>]) -> Stop<'a> {
-        match lost {
-            Lost::Either(tag) => Stop::Refused(tag, Why::Ambiguous),
-            Lost::Nothing => Stop::NotFound(reference.join(".")),
-        }
+fn lost_reference<'a>(lost: Lost<'a>, reference: &[Box<str>]) -> Stop<'a> {
+    match lost {
+        Lost::Either(tag) => Stop::Refused(tag, Why::Ambiguous),
+        Lost::Nothing => Stop::NotFound(reference.join(".")),
     }
 }
 

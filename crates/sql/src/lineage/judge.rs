@@ -247,7 +247,12 @@ impl<'a> Judge<'a> {
                 None => Ok(MaskedOutput::Clear),
             };
         }
-        Ok(MaskedOutput::Rows(output(columns)))
+        // Without RETURNING nothing comes back.
+        if columns.columns.is_empty() {
+            Ok(MaskedOutput::Clear)
+        } else {
+            Ok(MaskedOutput::Rows(output(columns)))
+        }
     }
 
     fn not_written(&self, columns: &Columns<'_>) -> Judged<()> {

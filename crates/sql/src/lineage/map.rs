@@ -99,7 +99,9 @@ impl MaskMap {
         if map.columns.is_empty() {
             return map;
         }
+        map.generate(catalog);
         map.inherit(catalog);
+        map.generate(catalog);
         views::derive(&mut map, catalog);
         map.finish(catalog);
         map
@@ -200,6 +202,19 @@ impl MaskMap {
         }
         columns.insert(number, merged);
         true
+    }
+
+    /// What a table computes from a masked column is hidden as a whole. Generated columns are made of ordinary ones only.
+    fn generate(&mut self, catalog: &CatalogSnapshot) {
+        for relation in catalog.all_relations() {
+            for column in relation.columns.iter().filter(|column| !column.generated_from.is_empty()) {
+                let from = column.generated_from.iter().filter_map(|from| self.column(relation.oid, *from));
+                let Some(strongest) = from.max_by_key(|masked| masked.strength).cloned() else { continue };
+                let hidden =
+                    MaskedColumn { whole: true, comparable: false, column: column.name.clone(), ..strongest };
+                self.insert(relation, column.number, hidden);
+            }
+        }
     }
 
     /// Rows of a child are rows of its parents: a column masked in one is masked in all of them.

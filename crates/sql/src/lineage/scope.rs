@@ -151,6 +151,11 @@ impl<'s, 'a> Scope<'s, 'a> {
         std::iter::successors(Some(self), |scope| scope.around)
     }
 
+    /// How many columns and items a name may be looked for among.
+    pub(super) fn size(&self) -> usize {
+        self.levels().flat_map(|level| level.items).map(|item| item.columns.columns.len() + 1).sum()
+    }
+
     /// The CTE of that name: what it gives, or nothing where that is not known yet.
     pub(super) fn cte(&self, name: &str) -> Option<Option<&Columns<'a>>> {
         self.levels().find_map(|level| {

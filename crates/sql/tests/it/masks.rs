@@ -6,7 +6,8 @@
 //! Lines that begin with `-- paths:`, `-- temporary:` and `-- restructured` set the session up. The catalogs are what PostgreSQL 15 and
 //! 18 say of the same tables and views; every file holds under both.
 
-mod database;
+pub mod database;
+mod limits;
 mod maps;
 
 use std::{fmt::Write, fs, path::Path, sync::Arc};

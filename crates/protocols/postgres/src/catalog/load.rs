@@ -27,7 +27,7 @@ use crate::codec::{Direction, ErrorFields, Frames, Next, backend::tag, frontend,
 const MAX_BYTES: usize = 256 * 1024 * 1024;
 
 /// Each statement is one result, in this order.
-const STATEMENTS: [&str; 10] = [
+const STATEMENTS: [&str; 11] = [
     "SELECT nspname::text FROM pg_namespace WHERE has_schema_privilege(oid, 'USAGE')",
     "SELECT c.oid::text, n.nspname::text, c.relname::text, c.relkind::text,
         CASE WHEN c.oid >= 16384 THEN array_to_string(ARRAY(SELECT concat_ws(' ', a.attnum::text, a.atttypid::text,
@@ -64,6 +64,9 @@ const STATEMENTS: [&str; 10] = [
     "SELECT i.inhrelid::text, i.inhparent::text FROM pg_inherits i",
     "SELECT t.oid::text FROM pg_type t JOIN pg_proc p ON p.oid = t.typsend WHERE t.oid >= 16384
         AND p.proname IN ('textsend', 'varcharsend', 'bpcharsend', 'namesend', 'enum_send', 'citextsend')",
+    "SELECT f.adrelid::text, f.adnum::text, d.refobjsubid::text FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid
+        WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = f.adrelid
+        AND d.refobjsubid <> 0 AND d.refobjsubid <> f.adnum AND f.adrelid >= 16384",
 ];
 
 /// What the views select. The last result counts.
@@ -145,7 +148,7 @@ fn snapshot(results: Vec<Vec<Row>>, definitions: &[Row]) -> Result<CatalogSnapsh
     let mut next = || results.next().unwrap_or_default();
     let (schemas, relations, rule_relations, rule_functions) = (next(), next(), next(), next());
     let (functions, aggregates, operators, types, parents) = (next(), next(), next(), next(), next());
-    let text_types = next();
+    let (text_types, generated) = (next(), next());
     let mut snapshot = CatalogSnapshot::new();
     for row in schemas {
         snapshot.add_schema(cell(&row, 0).ok_or_else(odd)?);
@@ -156,6 +159,7 @@ fn snapshot(results: Vec<Vec<Row>>, definitions: &[Row]) -> Result<CatalogSnapsh
         rule_functions: &rule_functions,
         parents: &parents,
         definitions,
+        generated: &generated,
     };
     add_relations(&mut snapshot, &rows).ok_or_else(odd)?;
     for row in &text_types {
@@ -206,6 +210,8 @@ struct Relations<'a> {
     rule_functions: &'a [Row],
     parents: &'a [Row],
     definitions: &'a [Row],
+    /// Relation, generated column, a column it is computed from.
+    generated: &'a [Row],
 }
 
 fn add_relations(snapshot: &mut CatalogSnapshot, rows: &Relations<'_>) -> Option<()> {
@@ -215,6 +221,11 @@ fn add_relations(snapshot: &mut CatalogSnapshot, rows: &Relations<'_>) -> Option
     for row in rows.rule_relations {
         let verb = if cell(row, 2)? == "r" { Verb::Read } else { Verb::Write };
         reaches.entry(number(row, 0)?).or_default().push((number(row, 1)?, verb));
+    }
+    let mut generated: HashMap<u32, Vec<(i16, i16)>> = HashMap::new();
+    for row in rows.generated {
+        let pair = (cell(row, 1)?.parse().ok()?, cell(row, 2)?.parse().ok()?);
+        generated.entry(number(row, 0)?).or_default().push(pair);
     }
     let mut definitions: HashMap<u32, &str> = HashMap::new();
     for row in rows.definitions {
@@ -236,7 +247,7 @@ fn add_relations(snapshot: &mut CatalogSnapshot, rows: &Relations<'_>) -> Option
             schema: cell(row, 1)?.into(),
             name: cell(row, 2)?.into(),
             kind: RelationKind::from_relkind(cell(row, 3)?.bytes().next().unwrap_or(b'?')),
-            columns: columns(cell(row, 4)?)?,
+            columns: columns(cell(row, 4)?, generated.get(&oid).map_or(&[], Vec::as_slice))?,
             parents: parents.get(&oid).cloned().unwrap_or_default(),
             definition: definitions.get(&oid).copied().unwrap_or_default().into(),
             names: reaches.get(&oid).into_iter().flatten().map(|(oid, _)| *oid).collect(),
@@ -258,11 +269,17 @@ fn is_usable(row: &Row) -> bool {
 }
 
 /// `number type generated name`, separated by `\x01`, which a name itself has as `\x02a`.
-fn columns(text: &str) -> Option<Vec<Column>> {
+fn columns(text: &str, generated: &[(i16, i16)]) -> Option<Vec<Column>> {
     let one = |column: &str| {
         let mut parts = column.splitn(4, ' ');
+        let number = parts.next()?.parse().ok()?;
         Some(Column {
-            number: parts.next()?.parse().ok()?,
+            number,
+            generated_from: generated
+                .iter()
+                .filter(|(made, _)| *made == number)
+                .map(|(_, from)| *from)
+                .collect(),
             type_oid: parts.next()?.parse().ok()?,
             generated: parts.next()? == "true",
             name: parts.next()?.replace("\u{2}a", "\u{1}").replace("\u{2}b", "\u{2}").into(),

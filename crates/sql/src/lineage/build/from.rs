@@ -24,7 +24,7 @@ const ONE_COLUMN: [&str; 11] = [
 ];
 
 impl Builder {
-    pub(super) fn from_list(&mut self, items: &[Value]) -> Built<Vec<From>> {
+    pub(super) fn items_of_from(&mut self, items: &[Value]) -> Built<Vec<From>> {
         let odd = NotUnderstood("something in FROM was not understood");
         items.iter().map(|item| self.from(item.node().ok_or(odd)?)).collect()
     }

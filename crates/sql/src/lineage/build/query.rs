@@ -60,9 +60,9 @@ impl Builder {
             return self.values(node);
         }
         if node.child("into_clause").is_some() {
-            self.into_clause(node.child("into_clause"))?;
+            self.made_relation(node.child("into_clause"))?;
         }
-        let from = self.from_list(node.list("from_clause"))?;
+        let from = self.items_of_from(node.list("from_clause"))?;
         let targets = self.targets(node.list("target_list"))?;
         let mut uses = Vec::new();
         self.condition(node.get("where_clause"), &mut uses)?;
@@ -89,7 +89,7 @@ impl Builder {
     }
 
     /// The relation that is made is named, not read.
-    pub(super) fn into_clause(&mut self, into: Option<&Node>) -> Built<()> {
+    pub(super) fn made_relation(&mut self, into: Option<&Node>) -> Built<()> {
         let relation = into.and_then(|into| into.child("rel"));
         relation.ok_or(NotUnderstood("what the query makes was not understood"))?;
         self.taken.relations += 1;
@@ -260,7 +260,7 @@ impl Builder {
     /// `UPDATE`, `DELETE`.
     fn change(&mut self, node: &Node, from: &str) -> Built<Modify> {
         let mut modify = self.modify(node)?;
-        modify.from = self.from_list(node.list(from))?;
+        modify.from = self.items_of_from(node.list(from))?;
         self.assignments(node.list("target_list"), false, &mut modify.uses)?;
         self.condition(node.get("where_clause"), &mut modify.uses)?;
         Ok(modify)

@@ -87,6 +87,11 @@ impl Builder {
                 let whole = DROPPED.iter().any(|sort| node.int("remove_type") == i64::from(*sort as i32));
                 Ok(if whole { Plan::Harmless } else { Plan::Other })
             }
+            "AlterObjectSchemaStmt"
+                if node.int("object_type") == i64::from(ObjectType::ObjectExtension as i32) =>
+            {
+                Ok(Plan::Opaque("an extension that is moved"))
+            }
             "RenameStmt" if node.int("rename_type") == i64::from(ObjectType::ObjectSchema as i32) => {
                 Ok(Plan::RenamesSchema(node.text("subname").into()))
             }

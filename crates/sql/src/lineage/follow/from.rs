@@ -11,9 +11,6 @@ use crate::{
     names::Name,
 };
 
-/// The most columns that joins of one `FROM` are followed with.
-const MAX_COLUMNS: usize = 200_000;
-
 impl<'a> Follow<'a> {
     /// Adds what `from` offers to `items`; the last one added is `from` itself.
     pub(super) fn from(
@@ -28,6 +25,7 @@ impl<'a> Follow<'a> {
                     Some(columns) => Item::new(Some(&name.name), columns),
                     None => self.relation(name, &name.name)?,
                 };
+                self.look(item.columns.columns.len())?;
                 if let Some(alias) = alias {
                     self.aliased(&mut item, alias)?;
                 }
@@ -132,11 +130,14 @@ impl<'a> Follow<'a> {
         let left = items.last().map_or_else(Columns::none, |item| item.columns.clone());
         self.from(&join.right, items, around)?;
         let right = items.last().map_or_else(Columns::none, |item| item.columns.clone());
-        if left.columns.len() + right.columns.len() > MAX_COLUMNS {
-            return Err(Stop::NotUnderstood("its joins have too many columns"));
-        }
+        self.look((left.columns.len() + right.columns.len()) * 4)?;
         let inside = items.get(start..).unwrap_or_default();
         self.uses(&join.on, &Scope::within(around, inside))?;
+        self.look(left.columns.len().saturating_mul(if join.natural {
+            right.columns.len()
+        } else {
+            join.using.len()
+        }))?;
         let using: Vec<&'a str> = match join.natural {
             true => self.natural(&left, &right)?,
             false => join.using.iter().map(|name| &**name).collect(),

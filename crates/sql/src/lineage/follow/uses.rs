@@ -33,13 +33,12 @@ impl<'a> Follow<'a> {
 
     fn used(&mut self, one: &'a Use, scope: &Scope<'_, 'a>) -> Followed<'a, Option<Tag<'a>>> {
         match one {
-            Use::Column { column, how } => match scope.find(column) {
-                Ok(Found::Column(tag, _)) => self.put_to(how, tag, false),
-                Ok(Found::Row(tag)) => self.put_to(how, tag, true),
-                Err(lost) => Err(self.lost(lost, column)),
+            Use::Column { column, how } => match self.find(column, scope)? {
+                Found::Column(tag, _) => self.put_to(how, tag, false),
+                Found::Row(tag) => self.put_to(how, tag, true),
             },
             Use::Row { of, how } => {
-                let columns = scope.star(of).map_err(|lost| self.lost(lost, of))?;
+                let columns = self.star(of, scope)?;
                 self.put_to(how, columns.masked(), true)
             }
             Use::Query { query, how } => {

@@ -106,6 +106,12 @@ pub fn catalog(rows: &str) -> CatalogSnapshot {
                 number: number.parse().unwrap(),
                 type_oid: type_oid.parse().unwrap(),
                 generated: generated == "true",
+                // The third of `gen` is twice the first, the last of all is made of the secret.
+                generated_from: match (row[3], number) {
+                    ("gen", "3") => vec![1],
+                    ("gen", "4") => vec![2],
+                    _ => vec![],
+                },
                 name: name.into(),
             }
         };

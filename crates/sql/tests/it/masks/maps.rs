@@ -37,6 +37,7 @@ fn views_carry_on_what_they_select() {
             "payments.email emails",
             "customers.email emails",
             "gen.secret emails",
+            "gen.z emails whole",
             "people.ssn people",
             "people_eu.ssn people",
             "events.payload people",
