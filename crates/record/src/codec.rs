@@ -220,7 +220,7 @@ pub(crate) fn skim(bytes: &[u8]) -> Result<Option<(Timestamp, Option<u64>, usize
     }
     let mut head = Fields(bytes);
     let length = head.u32()? as usize;
-    if length > MAX_EVENT || length < HEAD - 4 {
+    if !(HEAD - 4..=MAX_EVENT).contains(&length) {
         return Err(Malformed::TooLong);
     }
     let mut fields = Fields(head.take(length)?);

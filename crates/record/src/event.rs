@@ -50,13 +50,18 @@ pub struct Parameter<'a> {
     pub length: u64,
 }
 
+/// Tells each bound value, in order, to who asks: nothing is gathered on the way.
+pub type EachParameter<'a> = dyn Fn(&mut dyn FnMut(Parameter<'_>)) + 'a;
+/// Tells each column, in order, to who asks.
+pub type EachColumn<'a> = dyn Fn(&mut dyn FnMut(Column<'_>)) + 'a;
+
 /// The values bound to a statement.
 #[derive(Clone, Copy)]
 pub enum Parameters<'a> {
     /// It has none.
     None,
     /// Called once, and calls back for each value in order. Values past the limits are cut, and it is said.
-    Bound(&'a dyn Fn(&mut dyn FnMut(Parameter<'_>))),
+    Bound(&'a EachParameter<'a>),
 }
 
 impl fmt::Debug for Parameters<'_> {
@@ -93,7 +98,7 @@ pub enum Event<'a> {
         /// Of which decision.
         number: u64,
         /// Called once, and calls back for each column in order.
-        columns: &'a dyn Fn(&mut dyn FnMut(Column<'_>)),
+        columns: &'a EachColumn<'a>,
     },
     /// One row, already masked.
     Row {

@@ -24,18 +24,25 @@ struct Ready {
     journal: String,
     store: String,
     identity: String,
+    recordings: String,
     policy: String,
     draining: bool,
     sessions: usize,
 }
 
-/// Whether sessions can be served: the journal takes events, the store answers, tokens of at least one
-/// identity provider can be verified, the gateway is not draining. A refused change
+/// Whether sessions can be served: the journal takes events, the store answers, sessions can be recorded, tokens of at least
+/// one identity provider can be verified, the gateway is not draining. A refused change
 /// of the documents does not make it unready, for the old policy is in force; it is said.
 pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Problem> {
     let journal = match api.journal.health() {
         Health::Good => Ok("ok".to_owned()),
         Health::Failed { since, .. } => Err(format!("takes no events since {since}")),
+    };
+    let recordings = match api.recordings.health() {
+        portcullis_record::Health::Good => Ok("ok".to_owned()),
+        portcullis_record::Health::Failed { since, .. } => {
+            Err(format!("sessions cannot be recorded since {since}"))
+        }
     };
     let store = {
         let api = Arc::clone(&api);
@@ -71,13 +78,15 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Prob
         _ => Err(format!("the keys of {} cannot be had", without_keys())),
     };
     let draining = api.draining.is_stopped();
-    let ready = journal.is_ok() && store.is_ok() && identity.is_ok() && !draining;
+    let ready =
+        journal.is_ok() && store.is_ok() && recordings.is_ok() && identity.is_ok() && !draining;
     let said = |outcome: Result<String, String>| outcome.unwrap_or_else(|bad| bad);
     let body = Ready {
         ready,
         journal: said(journal),
         store: said(store),
         identity: said(identity),
+        recordings: said(recordings),
         policy: policy_text,
         draining,
         sessions: api.sessions.count(),
@@ -91,6 +100,8 @@ pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     api.sessions.publish_metrics();
     let failed = matches!(api.journal.health(), Health::Failed { .. });
     metrics::gauge!("portcullis_journal_failed").set(if failed { 1.0 } else { 0.0 });
+    let failed = api.recordings.health() != portcullis_record::Health::Good;
+    metrics::gauge!("portcullis_recordings_failed").set(if failed { 1.0 } else { 0.0 });
     let text = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
     ([(header::CONTENT_TYPE, text)], api.metrics.render()).into_response()
 }

@@ -56,7 +56,8 @@ fn commands(help: &str) -> Vec<String> {
 fn section(page: &mut String, path: &[&str]) {
     let text = help(path);
     let inner = commands(&text);
-    if path.is_empty() || inner.is_empty() {
+    // A command that does something without a subcommand has a line of usage of its own.
+    if path.is_empty() || inner.is_empty() || text.contains("[OPTIONS]\n") {
         write!(page, "\n## portcullis {}", path.join(" ")).unwrap();
         while page.ends_with(' ') {
             page.pop();
