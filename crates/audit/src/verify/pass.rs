@@ -105,8 +105,9 @@ impl Pass {
             Err(Stop::Cannot(error)) => return Err(error),
             Err(Stop::Broken(finding)) => {
                 // Before what is wrong with checkpoints: an event says more.
+                let rolled_back = finding.what == What::RolledBack;
                 report.findings.insert(0, *finding);
-                true
+                !rolled_back
             }
         };
         report.stopped = stopped;

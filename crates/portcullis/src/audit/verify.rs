@@ -122,25 +122,37 @@ fn show_progress(Progress { done, total }: Progress) {
 
 fn tell(report: &Report, sources: &Sources, key: &VerifierKey) {
     let line = |name: &str, text: String| output::line(format!("{name:<12} {text}"));
-    let (events, segments) = (count(report.events, "event"), count(report.segments, "whole segment"));
-    line("journal", match report.stopped {
-        true => format!("{events} checked, up to the first that is broken"),
-        false => format!("{events} in {segments}"),
-    });
+    let (events, segments) = (count(report.events, "event"), count(report.segments, "segment"));
+    line(
+        "journal",
+        match report.stopped {
+            true => format!("{events} checked, up to the first that is broken"),
+            false => format!("{events} in {segments}"),
+        },
+    );
     if report.deleted > 0 {
-        line("deleted", format!("{} before them, of which the hashes are left", count(report.deleted, "event")));
+        line(
+            "deleted",
+            format!("{} before them, of which the hashes are left", count(report.deleted, "event")),
+        );
     }
     let covered = count(report.covered, "event");
-    line("checkpoints", match report.checkpoints {
-        0 => "none that is good".to_owned(),
-        1 => format!("1, over {covered}"),
-        more => format!("{more}, the last over {covered}"),
-    });
+    line(
+        "checkpoints",
+        match report.checkpoints {
+            0 => "none that is good".to_owned(),
+            1 => format!("1, over {covered}"),
+            more => format!("{more}, the last over {covered}"),
+        },
+    );
     if !report.stopped {
-        line("not signed", match report.uncovered {
-            0 => "no event".to_owned(),
-            some => format!("{}, written after the last checkpoint", count(some, "event")),
-        });
+        line(
+            "not signed",
+            match report.uncovered {
+                0 => "no event".to_owned(),
+                some => format!("{}, written after the last checkpoint", count(some, "event")),
+            },
+        );
     }
     match sources.recordings {
         Some(_) => {
