@@ -118,8 +118,8 @@ CREATE AGGREGATE f_all(text) (SFUNC = f_cat, STYPE = text);
 CREATE FUNCTION f_peek(text, int) RETURNS text LANGUAGE sql STABLE AS 'SELECT string_agg(card_number, '','') FROM payments';
 CREATE AGGREGATE f_peeks(int) (SFUNC = f_peek, STYPE = text);
 CREATE TYPE box_of AS (v int);
-CREATE FUNCTION f_cast(box_of) RETURNS text LANGUAGE sql STABLE AS 'SELECT card_number FROM payments WHERE id = ($1).v';
-CREATE CAST (box_of AS text) WITH FUNCTION f_cast(box_of) AS ASSIGNMENT;
+CREATE FUNCTION f_cast(box_of) RETURNS xml LANGUAGE sql STABLE AS 'SELECT xmlelement(name a, card_number) FROM payments WHERE id = ($1).v';
+CREATE CAST (box_of AS xml) WITH FUNCTION f_cast(box_of);
 
 -- Triggers that tell: of a write that names no masked column.
 CREATE FUNCTION t_tells() RETURNS trigger LANGUAGE plpgsql AS

@@ -168,6 +168,7 @@ impl Answer {
                 let text = fields.iter().filter(|(field, _)| !b"FLR".contains(field));
                 Some((char::from(*tag), text.flat_map(|(field, value)| [&[field], value].concat()).collect()))
             }
+            b'T' => Some(('T', without_tables(body))),
             tag => Some((char::from(*tag), body.to_vec())),
         };
         self.messages.iter().filter_map(comparable).collect()
@@ -232,6 +233,20 @@ impl Answer {
         }
         None
     }
+}
+
+/// A RowDescription that names no user's table by number: those made by a case have another each time.
+fn without_tables(body: &[u8]) -> Vec<u8> {
+    let mut out = body.to_vec();
+    let mut at = 2;
+    while at < out.len() {
+        at += out[at..].iter().position(|byte| *byte == 0).unwrap() + 1;
+        if u32::from_be_bytes(out[at..at + 4].try_into().unwrap()) > 16_384 {
+            out[at..at + 4].fill(0xff);
+        }
+        at += 18;
+    }
+    out
 }
 
 fn columns(body: &[u8]) -> Vec<Column> {

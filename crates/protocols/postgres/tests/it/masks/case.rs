@@ -88,6 +88,29 @@ pub enum Direct {
     Never,
 }
 
+/// A known gap.
+#[derive(Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
+#[serde(rename_all = "lowercase")]
+pub enum Gap {
+    /// A value is shown that no mask follows.
+    Leak,
+    /// It is refused, and need not be.
+    Refused,
+}
+
+impl Gap {
+    /// Whether this problem is the gap.
+    pub fn explains(self, problem: &str) -> bool {
+        match self {
+            Self::Leak => {
+                problem.starts_with("LEAK")
+                    || matches!(problem, "it is as it is without a mask" | "it is not refused")
+            }
+            Self::Refused => problem.starts_with("it is refused"),
+        }
+    }
+}
+
 #[derive(Deserialize, Clone, Copy, Debug, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Mode {
@@ -159,6 +182,9 @@ pub struct Case {
     /// Between BEGIN and ROLLBACK.
     #[serde(default)]
     tx: bool,
+    /// What is known to be wrong with it: then that must still be so.
+    #[serde(default)]
+    pub gap: Option<Gap>,
     /// Run by the superuser before each run, and after it.
     #[serde(default)]
     pub before: String,

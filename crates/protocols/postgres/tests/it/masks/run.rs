@@ -149,7 +149,7 @@ pub struct Through<'a> {
     log: File,
     tokens: BTreeMap<Policy, String>,
     sessions: BTreeMap<Policy, Client>,
-    /// Every byte that any client got.
+    /// How many statements or lists of them were said.
     pub runs: usize,
 }
 
@@ -175,6 +175,11 @@ impl<'a> Through<'a> {
             wrong.push(format!("the session was not opened: {:?}", greeting.errors()));
         }
         session
+    }
+
+    /// Ends the sessions that are kept open between cases.
+    pub fn leave(&mut self) {
+        self.sessions.clear();
     }
 
     fn decisions(&mut self) -> Vec<DecisionEvent> {
