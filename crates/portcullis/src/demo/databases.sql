@@ -30,8 +30,12 @@ CREATE TABLE payments (
     card_number text NOT NULL,
     card_holder text NOT NULL,
     amount numeric(10, 2) NOT NULL,
-    paid_at timestamptz NOT NULL
+    paid_at timestamptz NOT NULL,
+    note text
 );
+CREATE VIEW receipts AS
+SELECT p.id, c.name AS customer, c.email AS sent_to, p.card_number AS paid_with, p.amount
+FROM payments AS p JOIN orders AS o ON o.id = p.order_id JOIN customers AS c ON c.id = o.customer_id;
 
 INSERT INTO customers
 SELECT n, first || ' ' || last, lower(first || '.' || last) || n || '@example.com', city, date '2019-03-01' + n * 5
@@ -56,7 +60,9 @@ INSERT INTO payments
 SELECT o.id, o.id,
     (ARRAY['4111111111111111', '5555555555554444', '4242424242424242', '378282246310005', '6011111111111117',
         '4012888888881881', '5105105105105100', '4000056655665556'])[1 + o.id % 8],
-    upper(c.name), o.total, o.placed_at + interval '3 minutes'
+    upper(c.name), o.total, o.placed_at + interval '3 minutes',
+    -- What people write into free text. This number passes the Luhn check, too.
+    CASE o.id % 9 WHEN 2 THEN 'by phone: 4000 0025 0000 3155, please charge that one' WHEN 5 THEN 'wants it gift-wrapped' END
 FROM orders AS o JOIN customers AS c ON c.id = o.customer_id
 WHERE o.status <> 'pending';
 ANALYZE customers, orders, payments;

@@ -5,7 +5,7 @@ use std::io::IsTerminal as _;
 /// The most lines of one command's output that are shown.
 const MOST_LINES: usize = 14;
 /// The most characters of one line.
-const MOST_COLUMNS: usize = 180;
+const MOST_COLUMNS: usize = 240;
 
 /// Prints, and counts what did not hold.
 pub(super) struct Narrator {

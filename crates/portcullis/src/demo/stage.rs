@@ -58,6 +58,8 @@ pub(super) struct Stage {
     pub(super) shell: Shell,
     programs: Programs,
     passwords: Option<Passwords>,
+    /// Every token that an agent has presented.
+    tokens: Vec<String>,
     root: Root,
 }
 
@@ -138,6 +140,7 @@ impl Stage {
             shell,
             programs,
             passwords: None,
+            tokens: Vec::new(),
             root,
         })
     }
@@ -214,6 +217,24 @@ impl Stage {
         Ok(())
     }
 
+    /// Whoever runs commands from now on has this token.
+    pub(super) fn present(&mut self, token: String) {
+        self.export(&token);
+        self.tokens.push(token);
+    }
+
+    /// The first agent is the one who runs commands again, with the token that it had.
+    pub(super) fn present_first(&mut self) {
+        if let Some(token) = self.tokens.first().cloned() {
+            self.export(&token);
+        }
+    }
+
+    fn export(&mut self, token: &str) {
+        self.shell.set("PORTCULLIS_TOKEN", token);
+        self.shell.set("PGPASSWORD", token);
+    }
+
     /// Waits until a child ends, and says which. Cancel safe.
     pub(super) async fn watch(&mut self) -> &'static str {
         loop {
@@ -241,22 +262,16 @@ impl Stage {
         self.dir().join("data")
     }
 
-    /// Files of the gateway that hold a token of the agent or a password of the upstream: there must be none.
+    /// Files of the gateway that hold a token of an agent, a password of the upstream or one of these texts: there must be none.
     ///
     /// # Errors
     /// A file cannot be read.
-    pub(super) fn leaks(&self) -> anyhow::Result<Vec<String>> {
-        let token = self
-            .shell
-            .exports()
-            .iter()
-            .find(|(name, _)| *name == "PGPASSWORD")
-            .map(|(_, token)| token.as_str());
+    pub(super) fn leaks(&self, texts: &[&str]) -> anyhow::Result<Vec<String>> {
         // A token's signature alone names it: its start is the same in every token.
-        let signature =
-            token.and_then(|token| token.rsplit('.').next()).filter(|signature| !signature.is_empty());
-        let secrets: Vec<&str> =
-            self.passwords.iter().flat_map(|p| [p.shop.as_str(), p.logs.as_str()]).chain(signature).collect();
+        let signatures = self.tokens.iter().filter_map(|token| token.rsplit('.').next());
+        let signatures = signatures.filter(|signature| !signature.is_empty());
+        let passwords = self.passwords.iter().flat_map(|p| [p.shop.as_str(), p.logs.as_str()]);
+        let secrets: Vec<&str> = passwords.chain(signatures).chain(texts.iter().copied()).collect();
         let mut found = Vec::new();
         let mut folders = vec![self.data()];
         let mut files = vec![self.logs().join("gateway.log")];

@@ -8,10 +8,15 @@ use super::{
     stage::Stage,
 };
 
+mod evidence;
+mod masks;
+
 const TENANT: &str = "4c5a0d3e-0000-4000-8000-000000000001";
 const AGENT_ID: &str = "9f2c0000-0000-4000-8000-000000000001";
 const AGENT_SECRET: &str = "triage-agent-demo-secret";
 const AGENT_OBJECT: &str = "77aa0000-0000-4000-8000-000000000001";
+const REFUNDS_ID: &str = "9f2c0000-0000-4000-8000-000000000004";
+const REFUNDS_SECRET: &str = "refund-agent-demo-secret";
 const ADMIN_ID: &str = "9f2c0000-0000-4000-8000-0000000000f1";
 const ADMIN_SECRET: &str = "directory-admin-demo-secret";
 
@@ -38,6 +43,7 @@ const AUDIT: [(&str, &str, &[&str]); 4] = [
             "DrOp/**/TaBlE",
             "no destructive ddl",
             "public.payments",
+            "card numbers",
             "must be requested",
             "disabled",
         ],
@@ -65,9 +71,13 @@ pub(super) async fn tell(stage: &mut Stage, narrator: &mut Narrator) -> anyhow::
     answered(stage, narrator).await?;
     dropped(stage, narrator).await?;
     out_of_scope(stage, narrator).await?;
+    masks::masked(stage, narrator).await?;
+    masks::got_around(stage, narrator).await?;
     window(stage, narrator).await?;
     disabled(stage, narrator).await?;
-    audit(stage, narrator).await
+    audit(stage, narrator).await?;
+    evidence::replayed(stage, narrator).await?;
+    evidence::verified(stage, narrator).await
 }
 
 /// Shows a command, runs it, shows what it printed.
@@ -90,7 +100,17 @@ async fn token(stage: &mut Stage, narrator: &mut Narrator) -> anyhow::Result<()>
         "The agent gets a token",
         "From its identity provider, as it would from Entra: client credentials, for the audience `api://portcullis`.",
     );
-    let command = token_command(stage, AGENT_ID, AGENT_SECRET, "api://portcullis/.default");
+    present(stage, narrator, AGENT_ID, AGENT_SECRET).await
+}
+
+/// Asks for an agent's token; whoever runs commands from now on is this agent.
+async fn present(
+    stage: &mut Stage,
+    narrator: &mut Narrator,
+    client: &str,
+    secret: &str,
+) -> anyhow::Result<()> {
+    let command = token_command(stage, client, secret, "api://portcullis/.default");
     narrator.command(&format!("export PORTCULLIS_TOKEN=$({command})\nexport PGPASSWORD=$PORTCULLIS_TOKEN"));
     let output = stage.shell.run(&command).await?;
     let token = output.text.trim().to_owned();
@@ -98,8 +118,7 @@ async fn token(stage: &mut Stage, narrator: &mut Narrator) -> anyhow::Result<()>
     narrator.output(&format!("{start}… ({} bytes)", token.len()));
     let held = output.succeeded && token.starts_with("ey") && token.split('.').count() == 3;
     narrator.check(held, "a signed token", &output.text);
-    stage.shell.set("PORTCULLIS_TOKEN", token.clone());
-    stage.shell.set("PGPASSWORD", token);
+    stage.present(token);
     Ok(())
 }
 
@@ -300,10 +319,10 @@ async fn audit(stage: &mut Stage, narrator: &mut Narrator) -> anyhow::Result<()>
         let missing: Vec<&str> = expected.iter().copied().filter(|part| !output.has(part)).collect();
         narrator.check(complete(&output), "all of it is there", &format!("without {missing:?}"));
     }
-    let leaks = stage.leaks()?;
+    let leaks = stage.leaks(&masks::CARDS)?;
     narrator.check(
         leaks.is_empty(),
-        "no token and no database password in journal, store or log",
+        "no token, no database password and no card number in journal, store or log",
         &leaks.join("\n"),
     );
     Ok(())
@@ -328,14 +347,20 @@ pub(super) fn by_hand(stage: &Stage, narrator: &Narrator) {
     let admin = token_command(stage, ADMIN_ID, ADMIN_SECRET, "https://graph.microsoft.com/.default");
     narrator.plain(&format!("export PORTCULLIS_TOKEN=$({agent}); export PGPASSWORD=$PORTCULLIS_TOKEN"));
     narrator.plain(&format!("export DIRECTORY_ADMIN=$({admin})"));
+    let refunds = token_command(stage, REFUNDS_ID, REFUNDS_SECRET, "api://portcullis/.default");
+    narrator.plain(&format!("refund_agent() {{ PGPASSWORD=$({refunds}) psql \"$@\"; }}"));
     narrator.plain("");
     narrator
         .plain("psql -U shop-db                                                   # and ask what you like");
+    narrator.plain("refund_agent -U shop-db                                           # payments, masked");
     narrator.plain(
         "portcullis request prod-logs --reason 'looking around'            # 20 seconds of psql -U prod-logs",
     );
     narrator.plain("portcullis audit search --limit 20");
-    narrator.plain("portcullis sessions");
+    narrator.plain(
+        "portcullis sessions --all                                         # then: portcullis replay SESSION",
+    );
+    narrator.plain("portcullis audit verify --data $DATA");
     for enabled in [false, true] {
         narrator.plain(&enable_command(stage, enabled));
     }
