@@ -292,7 +292,7 @@ pub struct CatalogSnapshot {
     types: BySchema<Type>,
     /// Relations of schemas that the session may not use: no name leads there, but views do.
     hidden: BySchema<Relation>,
-    /// Types of users whose values are sent as text in both formats: enums, citext, domains over text.
+    /// Types of users that hold any text, sent as it is in both formats: citext, domains over text. Not enums: they hold labels.
     text_types: HashSet<u32>,
 }
 

@@ -63,7 +63,7 @@ const STATEMENTS: [&str; 11] = [
      ) x JOIN pg_type t ON t.oid = x.typ JOIN pg_namespace n ON n.oid = t.typnamespace",
     "SELECT i.inhrelid::text, i.inhparent::text FROM pg_inherits i",
     "SELECT t.oid::text FROM pg_type t JOIN pg_proc p ON p.oid = t.typsend WHERE t.oid >= 16384
-        AND p.proname IN ('textsend', 'varcharsend', 'bpcharsend', 'namesend', 'enum_send', 'citextsend')",
+        AND p.proname IN ('textsend', 'varcharsend', 'bpcharsend', 'namesend', 'citextsend')",
     "SELECT f.adrelid::text, f.adnum::text, d.refobjsubid::text FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid
         WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = f.adrelid
         AND d.refobjsubid <> 0 AND d.refobjsubid <> f.adnum AND f.adrelid >= 16384",
