@@ -13,6 +13,9 @@ pub const DRIVERS: [&str; 5] = ["psycopg", "asyncpg", "node", "jdbc", "pgx"];
 /// What a database needs before the scenarios run in it.
 pub const SCHEMA: &str = include_str!("../../../tests/drivers/schema.sql");
 
+/// What it needs before the `masked-…` scenarios run in it.
+pub const MASKED_SCHEMA: &str = include_str!("../../../tests/drivers/masked.sql");
+
 /// Where and as whom a driver connects, always to 127.0.0.1.
 #[derive(Debug, Clone)]
 pub struct DriverTarget {

@@ -14,14 +14,18 @@ use tokio_postgres::{
     types::Type,
 };
 
-use super::{Setup, Stage, client, drivers::JUDGED};
+use super::{
+    Setup, Stage, client,
+    drivers::{JUDGED, VAULT, VAULT_MASKS},
+};
 
 #[tokio::test]
 async fn driver_tokio_postgres_through_the_gateway() {
-    let connections: &[(&str, &str)] = &[("open", "'*:*'"), ("judged", JUDGED)];
-    let stage = Stage::start(Setup { connections, sql: SCHEMA, ..Setup::default() }).await;
+    let connections: &[(&str, &str)] = &[("open", "'*:*'"), ("judged", JUDGED), ("masked", JUDGED)];
+    let sql = format!("{SCHEMA}\n{VAULT}");
+    let stage = Stage::start(Setup { connections, sql: &sql, policy: VAULT_MASKS, ..Setup::default() }).await;
     let token = stage.token().await;
-    for connection in ["open", "judged"] {
+    for connection in ["open", "judged", "masked"] {
         scenario(&stage.target(connection, &token)).await;
     }
 }
