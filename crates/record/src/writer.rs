@@ -220,7 +220,7 @@ impl Writer<'_> {
     }
 
     fn probe(&self) {
-        match self.shared.storage.probe(&self.shared.config.dir) {
+        match self.shared.storage.probe(&place::open_folder(&self.shared.config.dir)) {
             Ok(()) => self.shared.revive(),
             Err(error) => tracing::debug!(%error, "sessions still cannot be recorded"),
         }

@@ -10,6 +10,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::TryStreamExt as _;
 use portcullis_core::{
     ClientSoftware, Clock, EndReason, Principal, PrincipalKind, RuleRef, SessionFacts, Source, Timestamp,
     Verdict,
@@ -303,6 +304,49 @@ async fn what_a_gateway_records_is_shown_exported_and_sealed_in_the_journal() {
 }
 
 #[tokio::test]
+async fn rows_and_values_are_recorded_whatever_form_they_travel_in() {
+    let lab = Lab::new().await;
+    let session = lab.open("shop-db", &lab.token(TRIAGE).await).await;
+    // Prepared, bound and answered in binary.
+    let sql = "SELECT id, total, NULL::text AS nothing FROM orders WHERE id <= $1 ORDER BY id";
+    let rows = session.client.query(sql, &[&2_i32]).await.unwrap();
+    assert_eq!(rows.len(), 2);
+    // As text, and as COPY.
+    assert_eq!(session.one("SELECT total FROM orders WHERE id = 3").await, "30");
+    let copy = session.client.copy_out("COPY (SELECT id FROM orders ORDER BY id) TO STDOUT").await.unwrap();
+    let pieces: Vec<bytes::Bytes> = copy.try_collect().await.unwrap();
+    assert_eq!(pieces.len(), 7);
+    assert!(session.client.batch_execute("SELECT 1/0 FROM orders").await.is_err());
+    drop(session);
+    let id = only_session(&lab).await;
+    let export = lab.cli(&["export", &id]).await;
+    let lines: Vec<Value> = export.ok().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let number = |text: &str| {
+        let found =
+            lines.iter().rfind(|line| line["text"].as_str().is_some_and(|found| found.contains(text)));
+        found.unwrap_or_else(|| panic!("no {text} in {}", export.stdout))["number"].clone()
+    };
+    let of = |number: &Value, event: &str| {
+        let found = lines.iter().filter(|line| line["number"] == *number && line["event"] == event);
+        found.collect::<Vec<_>>()
+    };
+    let bound = number("$1");
+    // The client left the type to the server: then the value is told as it travelled.
+    let value = &of(&bound, "statement")[0]["parameters"][0]["value"];
+    assert!(value == "2" || value == "\\x00000002", "{}", export.stdout);
+    let columns = &of(&bound, "columns")[0]["columns"];
+    assert_eq!((&columns[0]["name"], &columns[0]["type"]), (&"id".into(), &"int4".into()));
+    let values: Vec<_> = of(&bound, "row").iter().map(|row| row["values"].clone()).collect();
+    assert_eq!(values, [serde_json::json!(["1", "10", null]), serde_json::json!(["2", "20", null])]);
+    assert_eq!(of(&bound, "done")[0]["rows"], 2);
+    assert_eq!(of(&number("id = 3"), "row")[0]["values"], serde_json::json!(["30"]));
+    let copied: String =
+        of(&number("COPY"), "copy_data").iter().map(|line| line["data"].as_str().unwrap()).collect();
+    assert_eq!(copied, "1\n2\n3\n4\n5\n6\n7\n");
+    assert_eq!(of(&number("1/0"), "failed")[0]["code"], "22012");
+}
+
+#[tokio::test]
 async fn a_live_session_is_watched_to_its_end() {
     let lab = Lab::new().await;
     let session = lab.open("shop-db", &lab.token(TRIAGE).await).await;
@@ -341,6 +385,37 @@ async fn kill_9_leaves_the_recording_and_says_that_it_was_cut_short() {
     assert_eq!(shown["statements"][0]["text"], "SELECT count(*) AS kept FROM orders");
     let sealed = lab.audit(&["--kind", "recording_sealed", "--session", &id], |rows| !rows.is_empty()).await;
     assert_eq!(sealed[0]["torn"], true);
+}
+
+#[tokio::test]
+async fn a_disk_that_takes_no_recordings_ends_recorded_sessions_and_lets_none_begin() {
+    let lab = Lab::new().await;
+    let token = lab.token(TRIAGE).await;
+    let session = lab.open("shop-db", &token).await;
+    session.one("SELECT count(*) FROM orders").await;
+    let (open, away) = (lab.data().join("recordings/open"), lab.data().join("recordings/away"));
+    std::fs::rename(&open, &away).unwrap();
+    std::fs::write(&open, "").unwrap();
+    // Answered or not: it is the last one.
+    let _ = session.client.simple_query("SELECT count(*) AS last FROM orders").await;
+    let (code, message) = session.ended().await;
+    assert_eq!(code, "57P01");
+    assert!(message.contains("cannot record"), "{message}");
+
+    let asked = lab.server.log().matches("connection authorized").count();
+    let (code, message) = lab.refused("shop-db", &token).await;
+    assert_ne!(code, "28000", "it is not the agent's fault: {message}");
+    assert!(!message.contains("recordings/"), "no path is told: {message}");
+    assert_eq!(lab.server.log().matches("connection authorized").count(), asked, "the server saw nothing");
+    let denied = lab.audit(&["--rule", "recording"], |rows| !rows.is_empty()).await;
+    assert_eq!((&denied[0]["decision"], &denied[0]["verb"]), (&"deny".into(), &"connect".into()));
+    let ready = lab.http().get(format!("{}/readyz", lab.url())).send().await.unwrap();
+    assert_eq!(ready.status(), 503);
+    assert!(ready.text().await.unwrap().contains("cannot be recorded"));
+
+    std::fs::remove_file(&open).unwrap();
+    std::fs::rename(&away, &open).unwrap();
+    lab.psql_until("shop-db", &token, |output| output.stdout.trim() == "1").await;
 }
 
 #[tokio::test]
