@@ -1,6 +1,7 @@
 //! Names -> resources, under every search path that may be in force.
 
 mod calls;
+mod code;
 
 use std::{
     borrow::Cow,
@@ -8,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+pub(crate) use code::{Code, code_of_call, resolve_one};
 use portcullis_core::{Operation, Resource, ResourceRef, StatementKind, Verb, operation::Classified};
 
 use crate::{
@@ -65,42 +67,6 @@ pub(crate) fn resolve(
         all.push(resolved);
     }
     all
-}
-
-/// One statement, after `made` of the same text, and the code it runs that nobody sees into.
-pub(crate) fn resolve_one(
-    analysis: &Analysis,
-    statement: &Statement,
-    catalog: &dyn Catalog,
-    paths: &SearchPaths,
-    session: &dyn SessionState,
-    made: &[&SessionEffect],
-    restructured: bool,
-) -> (Resolved, Code) {
-    let mut resolver = Resolver::new(catalog, paths, session, made);
-    resolver.restructured = restructured;
-    resolver.statement(statement, 0);
-    let code = std::mem::take(&mut resolver.code);
-    (resolver.finish(analysis, statement), code)
-}
-
-/// The code that a call by oid runs.
-pub(crate) fn code_of_call(oid: u32, catalog: &dyn Catalog) -> Code {
-    let paths = SearchPaths::unknown("");
-    let mut resolver = Resolver::new(catalog, &paths, &crate::NoSessionState, &[]);
-    resolver.calls(&[oid], None);
-    resolver.code
-}
-
-/// What runs that can look at any table without saying so.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Code {
-    /// Functions of users but those that certainly only compute, by schema and name, behind views and operators too.
-    pub(crate) functions: BTreeSet<(Box<str>, Box<str>)>,
-    /// A call of something the catalog does not know.
-    pub(crate) unknown: Option<String>,
-    /// A function of the server that reads what it is told to in text.
-    pub(crate) reads: Option<Box<str>>,
 }
 
 /// The operation of a FunctionCall message: a call by oid, its arguments unseen. What arguments would decide is refused

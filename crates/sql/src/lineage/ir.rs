@@ -38,7 +38,7 @@ pub(crate) enum Plan {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum CopyTo {
     Client,
-    /// A file or a program of the server.
+    /// A file of the server.
     Server,
 }
 

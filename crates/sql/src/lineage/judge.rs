@@ -136,7 +136,7 @@ impl<'a> Judge<'a> {
         }
         match &code.unknown {
             Some(name) => {
-                self.unseen(&format!("the function `{name}`, which the gateway does not know"), None)
+                self.unseen(&format!("the function `{name}`, which the gateway does not know,"), None)
             }
             None => Ok(()),
         }

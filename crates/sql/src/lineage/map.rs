@@ -59,6 +59,7 @@ pub struct MaskedColumn {
 /// What of a rule outlives the build.
 pub(super) struct Rule {
     pub(super) name: Arc<str>,
+    pub(super) filter_allowed: bool,
     pub(super) opaque_refused: bool,
     pub(super) trusts: FunctionTest,
     /// A column it masks here: what refusals about code name.
@@ -86,6 +87,7 @@ impl MaskMap {
                 .iter()
                 .map(|rule| Rule {
                     name: Arc::clone(&rule.name),
+                    filter_allowed: rule.filter_allowed,
                     opaque_refused: rule.opaque_refused,
                     trusts: Arc::clone(&rule.trusts),
                     example: None,
@@ -266,13 +268,17 @@ impl MaskMap {
                 self.ruled.insert(relation.oid);
             }
         }
-        for (oid, columns) in &self.columns {
-            for (number, column) in columns {
-                if let Some(rule) = self.rules.get_mut(usize::from(column.rule)) {
-                    let here = (*oid, *number);
-                    // The lowest, so that refusals are the same each time.
-                    rule.example = Some(rule.example.map_or(here, |known| known.min(here)));
-                }
+        // The same each time, and a table rather than a view.
+        let mut masked: Vec<(bool, u32, i16, u16)> = Vec::new();
+        for relation in catalog.all_relations() {
+            let is_table = matches!(relation.kind, RelationKind::Table | RelationKind::ForeignTable);
+            let columns = self.columns.get(&relation.oid).into_iter().flatten();
+            masked.extend(columns.map(|(number, column)| (!is_table, relation.oid, *number, column.rule)));
+        }
+        masked.sort_unstable();
+        for (_, oid, number, rule) in masked {
+            if let Some(rule) = self.rules.get_mut(usize::from(rule)) {
+                rule.example.get_or_insert((oid, number));
             }
         }
     }

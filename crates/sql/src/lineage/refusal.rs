@@ -72,7 +72,7 @@ impl Why {
                 "the rule does not allow it in conditions, joins, grouping or ordering: filter, join and order by other columns"
             }
             Self::ComparedWhole => {
-                "it is computed by a view, or masked by several rules, and cannot be compared: use the column of the table"
+                "it is computed by a view or the table, or masked by several rules, and cannot be compared: use the column it comes from"
             }
             Self::ComparedByUsers => {
                 "it is compared with a function or operator that somebody defined in this database: use one of the server's own, as in `column OPERATOR(pg_catalog.=) value`"

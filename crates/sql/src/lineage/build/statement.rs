@@ -38,7 +38,7 @@ const DROPPED: [ObjectType; 7] = [
 ];
 
 /// Statements that make or run what can look at values unseen.
-const OPAQUE: [(&str, &str); 23] = [
+const OPAQUE: [(&str, &str); 24] = [
     ("DoStmt", "the code of a DO block"),
     ("CreateFunctionStmt", "the body of a function"),
     ("AlterFunctionStmt", "the body of a function"),
@@ -47,6 +47,7 @@ const OPAQUE: [(&str, &str); 23] = [
     ("CreatePLangStmt", "a language"),
     ("CreateTransformStmt", "a transform"),
     ("LoadStmt", "a library"),
+    ("AlterSystemStmt", "a setting of the server"),
     ("CreateExtensionStmt", "an extension"),
     ("AlterExtensionStmt", "an extension"),
     ("AlterExtensionContentsStmt", "an extension"),
@@ -105,12 +106,17 @@ impl Builder {
     }
 
     fn copy(&mut self, node: &Node) -> Built<Plan> {
+        if node.flag("is_program") {
+            return Ok(Plan::Opaque("a program of the server"));
+        }
+        if node.flag("is_from") && !node.text("filename").is_empty() {
+            return Ok(Plan::Opaque("a file of the server"));
+        }
         if node.flag("is_from") {
             // What its WHERE looks at is what the client sends.
             return Ok(Plan::Harmless);
         }
-        let server = node.flag("is_program") || !node.text("filename").is_empty();
-        let to = if server { CopyTo::Server } else { CopyTo::Client };
+        let to = if node.text("filename").is_empty() { CopyTo::Client } else { CopyTo::Server };
         match (node.child("relation"), node.child("query")) {
             (Some(relation), None) => {
                 let columns = node.list("attlist").iter().filter_map(Value::string).map(Into::into).collect();

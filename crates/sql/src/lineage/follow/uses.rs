@@ -95,7 +95,9 @@ impl<'a> Follow<'a> {
             return Err(Stop::Refused(tag, Why::Merged));
         }
         if !tag.comparable {
-            let why = if tag.column.comparable { Why::ComparedWhole } else { Why::Compared };
+            let rule = self.relations.masks.rules.get(usize::from(tag.rule));
+            let allowed = rule.is_some_and(|rule| rule.filter_allowed);
+            let why = if allowed { Why::ComparedWhole } else { Why::Compared };
             return Err(Stop::Refused(tag, why));
         }
         let owned = via.iter().all(|via| match via {
