@@ -197,6 +197,7 @@ impl Inspector {
                 let status =
                     backend::ParameterStatus::decode(body).map_err(|error| violation(error.to_string()))?;
                 self.parameter(status.name, status.value)?;
+                return Ok(self.reported(status));
             }
             tag::AUTHENTICATION | tag::BACKEND_KEY_DATA | tag::NEGOTIATE_PROTOCOL_VERSION => {
                 let detail = format!("upstream sent message type {} in an open session", tag.escape_ascii());

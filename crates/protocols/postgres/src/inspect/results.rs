@@ -131,21 +131,11 @@ impl Results {
 impl Inspector {
     /// What becomes of a row or of a piece of COPY data; counted, and recorded where it passes as it is.
     pub(super) fn row(&mut self, tag: u8, body: &[u8]) -> Result<Row, EndReason> {
-        let rewrite = match self.results.look()? {
-            Look::Pass | Look::Unknown => false,
-            // What is escaped in COPY data cannot be told from its bytes.
-            Look::Layout(_) if tag == tag::COPY_DATA => true,
-            Look::Layout(layout) if layout.rewrites => true,
-            Look::Layout(_) => {
-                let scanner = self.results.masks().and_then(|masks| masks.rules.scanner());
-                scanner.is_some_and(|scanner| scanner.may_hit(body))
-            }
-        };
-        if rewrite {
-            return Ok(Row::Rewrite);
+        let kind = self.row_kind(tag, body)?;
+        if kind == Row::Pass {
+            self.count(tag, body)?;
         }
-        self.count(tag, body)?;
-        Ok(Row::Pass)
+        Ok(kind)
     }
 
     /// Counts a row as the client gets it, and hands it to the recorder up to the limit.
@@ -260,17 +250,22 @@ impl Inspector {
         Ok(())
     }
 
-    /// As [`Inspector::row`], without counting.
     fn row_kind(&mut self, tag: u8, body: &[u8]) -> Result<Row, EndReason> {
         let rewrite = match self.results.look()? {
             Look::Pass | Look::Unknown => false,
-            Look::Layout(layout) => {
-                let sure = tag == tag::COPY_DATA || layout.rewrites;
+            Look::Layout(layout) if layout.rewrites || layout.scans_all => true,
+            Look::Layout(_) if tag == tag::COPY_DATA && !self.is_plain_copy(body) => true,
+            Look::Layout(_) => {
                 let scanner = self.results.masks().and_then(|masks| masks.rules.scanner());
-                sure || scanner.is_some_and(|scanner| scanner.may_hit(body))
+                scanner.is_some_and(|scanner| scanner.may_hit(body))
             }
         };
         Ok(if rewrite { Row::Rewrite } else { Row::Pass })
+    }
+
+    /// Whether a piece of COPY data can be told by its bytes to hold nothing.
+    fn is_plain_copy(&self, body: &[u8]) -> bool {
+        self.results.run.copy.as_ref().is_some_and(|copy| copy.is_plain(body))
     }
 
     /// A RowDescription: held against what the analysis expects.
@@ -402,6 +397,11 @@ impl Inspector {
         let Some(masks) = self.judge.masks() else { return Ok(None) };
         let touched = if self.results.touched { Touched::Protected } else { Touched::No };
         Ok(reports::report(&masks.tools(), tag, fields, touched)?)
+    }
+
+    /// A setting the server reports: a client may have put anything into it.
+    pub(super) fn reported(&self, status: backend::ParameterStatus<'_>) -> Option<BytesMut> {
+        reports::parameter(&self.judge.masks()?.tools(), status)
     }
 
     /// A notification of another session.

@@ -20,6 +20,9 @@ use crate::codec::backend::tag;
 /// `PGCOPY\n\377\r\n\0`, then flags and the length of an extension.
 const SIGNATURE: &[u8] = b"PGCOPY\n\xff\r\n\0";
 
+/// Delimiters that stand in nothing that is looked for.
+const PLAIN_DELIMITERS: &[u8] = b"\t,;|";
+
 /// One COPY on its way.
 #[derive(Debug)]
 pub(crate) struct CopyRows {
@@ -33,6 +36,19 @@ impl CopyRows {
     pub(crate) fn new(options: CopyOut) -> Self {
         let header = options.format == CopyFormat::Binary || options.header;
         Self { options, header, field: Vec::new() }
+    }
+
+    /// Whether what may be found in the values of a row can be told from its bytes as they are: nothing in them is escaped but by
+    /// a backslash, which a scanner takes for a sign that something may be.
+    pub(crate) fn is_plain(&self, data: &[u8]) -> bool {
+        !self.header
+            && match self.options.format {
+                CopyFormat::Binary => true,
+                CopyFormat::Text => PLAIN_DELIMITERS.contains(&self.options.delimiter),
+                CopyFormat::Csv => {
+                    PLAIN_DELIMITERS.contains(&self.options.delimiter) && !data.contains(&self.options.quote)
+                }
+            }
     }
 
     /// Writes the data of one message as it may be seen, a whole message.

@@ -27,6 +27,8 @@ pub(crate) struct Layout {
     pub(crate) rewrites: bool,
     /// Some column may hold what detectors look for.
     pub(crate) scans: bool,
+    /// Some of it cannot be told from the bytes of the row: numbers in binary.
+    pub(crate) scans_all: bool,
 }
 
 impl Layout {
@@ -101,7 +103,11 @@ impl Layout {
         let rewrites = columns.iter().any(|column| column.whole.is_some());
         let open = |column: &ColumnPlan| column.whole.is_none() && column.shape.is_scanned();
         let scans = masks.rules.scanner().is_some() && columns.iter().any(open);
-        Self { columns, rewrites, scans }
+        let number = |column: &ColumnPlan| {
+            column.format == Format::Binary && matches!(column.shape, Shape::Int8 | Shape::Numeric)
+        };
+        let scans_all = scans && columns.iter().any(|column| open(column) && number(column));
+        Self { columns, rewrites, scans, scans_all }
     }
 
     /// Whether rows have to be looked at.

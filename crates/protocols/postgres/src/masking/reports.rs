@@ -9,7 +9,7 @@ use portcullis_mask::{Outcome, ValueKind, mask_value};
 use super::{NotMasked, Tools, rows::finish};
 use crate::codec::{
     ErrorFields,
-    backend::{Notification, tag},
+    backend::{Notification, ParameterStatus, tag},
 };
 
 /// What the text of code of the table's owner is replaced by.
@@ -101,6 +101,21 @@ fn is_of_users_code(fields: &ErrorFields<'_>) -> bool {
         b"exec_stmt_raise" | b"exec_stmt_assert" | b"plperl_util_elog" | b"PLy_output" | b"pltcl_elog" | b""
     );
     raised || code.starts_with("P0") || matches!(code, "38000" | "39000")
+}
+
+/// The reported setting as it may be seen; nothing where it may be seen as it is.
+pub(crate) fn parameter(tools: &Tools<'_>, status: ParameterStatus<'_>) -> Option<BytesMut> {
+    let scanner = tools.scanner?;
+    let mut scratch = Vec::new();
+    let value: &[u8] =
+        match mask_value(ValueKind::Text, None, Some(scanner), tools.key, status.value, &mut scratch) {
+            Outcome::Unchanged => return None,
+            Outcome::Written => &scratch,
+            Outcome::Null => b"****",
+        };
+    let mut out = BytesMut::new();
+    ParameterStatus { value, ..status }.encode(&mut out);
+    Some(out)
 }
 
 /// The notification as it may be seen; nothing where it may be seen as it is.

@@ -29,6 +29,7 @@ fn layout(whole: &[Option<Transform>], format: Format) -> Layout {
             .collect(),
         rewrites: true,
         scans: true,
+        scans_all: false,
     }
 }
 
