@@ -251,10 +251,11 @@ impl Inspector {
     }
 
     fn row_kind(&mut self, tag: u8, body: &[u8]) -> Result<Row, EndReason> {
+        let plain = tag != tag::COPY_DATA || self.is_plain_copy(body);
         let rewrite = match self.results.look()? {
             Look::Pass | Look::Unknown => false,
             Look::Layout(layout) if layout.rewrites || layout.scans_all => true,
-            Look::Layout(_) if tag == tag::COPY_DATA && !self.is_plain_copy(body) => true,
+            Look::Layout(_) if !plain => true,
             Look::Layout(_) => {
                 let scanner = self.results.masks().and_then(|masks| masks.rules.scanner());
                 scanner.is_some_and(|scanner| scanner.may_hit(body))
