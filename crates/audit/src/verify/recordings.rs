@@ -77,13 +77,20 @@ impl Folder {
     }
 
     pub(super) fn check(&self, outcome: &Outcome, report: &mut Report) -> Result<(), Error> {
+        let mut again = None;
         for ((session, number), announced) in &outcome.sealed {
             let broken = |what, cause, path: &Path, text: String| {
                 let mut finding = Finding::new(what, cause, path, text);
                 finding.session = Some(session.to_string());
                 finding
             };
-            let finding = match self.found.get(&(*session, *number)) {
+            let key = (*session, *number);
+            if !self.found.contains_key(&key) && again.is_none() {
+                // It may have been sealed and announced since the folder was listed.
+                again = Some(Self::list(&self.path)?);
+            }
+            let now = again.as_ref().and_then(|again| again.found.get(&key));
+            let finding = match self.found.get(&key).or(now) {
                 Some(path) => match matches(path, &announced.sha256)? {
                     true => {
                         report.recordings += 1;

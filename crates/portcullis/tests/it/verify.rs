@@ -152,6 +152,35 @@ async fn a_state_taken_back_is_shown_by_a_kept_checkpoint() {
 }
 
 #[tokio::test]
+async fn a_recording_that_was_changed_or_taken_away_is_named() {
+    let lab = stopped().await;
+    let report = verify(&lab, &["--output", "json"]).await.json();
+    assert!(report["recordings"].as_u64().unwrap() > 0, "{report:#}");
+    let sealed = sealed(&lab.data().join("recordings")).expect("a sealed segment");
+    let good = fs::read(&sealed).unwrap();
+    let mut bad = good.clone();
+    bad[good.len() / 2] ^= 1;
+    fs::write(&sealed, bad).unwrap();
+    let answer = verify(&lab, &[]).await;
+    let name = sealed.file_name().unwrap().to_str().unwrap();
+    assert_eq!((answer.code, answer.stdout.contains(name)), (1, true), "{answer:?}");
+    assert!(answer.stdout.contains("altered") && answer.stdout.contains("session    ses_"), "{answer:?}");
+    fs::remove_file(&sealed).unwrap();
+    let answer = verify(&lab, &[]).await;
+    assert_eq!((answer.code, answer.stdout.contains("missing")), (1, true), "{answer:?}");
+    fs::write(&sealed, good).unwrap();
+    verify(&lab, &[]).await.ok();
+}
+
+/// A sealed segment somewhere below.
+fn sealed(folder: &std::path::Path) -> Option<PathBuf> {
+    fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).find_map(|path| match path.is_dir() {
+        true => sealed(&path),
+        false => path.extension().is_some_and(|ending| ending == "rec").then_some(path),
+    })
+}
+
+#[tokio::test]
 async fn the_signing_key_is_private_and_its_loss_stops_the_start() {
     let lab = stopped().await;
     let key = lab.data().join("keys/audit.key");
