@@ -5,29 +5,44 @@ use std::sync::{
     atomic::{AtomicU64, Ordering},
 };
 
-use portcullis_core::{AuditEvent, SessionFacts};
+use portcullis_core::{AuditEvent, SessionFacts, decision::DecisionEvent};
 
-use crate::{Error, format};
+use crate::{Error, Repeated, format, repeated::Times};
 
 /// What a reused buffer keeps at most, so that one large statement does not stay in memory for a session's life.
 pub(crate) const KEEP_BYTES: usize = 16 * 1024;
 
 /// Encoded events that reach the journal together, in one write. Reusable: after the first few events nothing is allocated.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Batch {
     frames: Vec<u8>,
     events: u64,
+    times: Times,
+}
+
+impl Default for Batch {
+    fn default() -> Self {
+        Self::new()
+    }
 }
 
 impl Batch {
     /// An empty batch.
     pub const fn new() -> Self {
-        Self { frames: Vec::new(), events: 0 }
+        Self { frames: Vec::new(), events: 0, times: Times::new() }
     }
 
     /// Encodes an event. On failure the batch is as before.
     pub fn push(&mut self, event: &AuditEvent) -> Result<(), Error> {
         format::push_open_frame(&mut self.frames, |out| serde_json::to_writer(out, event))?;
+        self.events += 1;
+        Ok(())
+    }
+
+    /// Encodes a decision of which `repeated` has all but its time, number, text and binds. On failure the batch is as before.
+    pub fn push_repeated(&mut self, repeated: &Repeated, event: &DecisionEvent) -> Result<(), Error> {
+        let times = &mut self.times;
+        format::push_open_frame(&mut self.frames, |out| repeated.write(event, times, out))?;
         self.events += 1;
         Ok(())
     }

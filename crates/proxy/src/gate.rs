@@ -12,7 +12,7 @@
 use std::sync::Arc;
 
 use portcullis_access::{Access, Answer, Ask, LiveGrant, Permit};
-use portcullis_audit::{Batch, Journal, JournalSession, Position};
+use portcullis_audit::{Batch, Journal, JournalSession, Position, Repeated};
 use portcullis_core::{
     AuditEvent, Clock, Decision, EndReason, ErrorKind, Operation, Resource, ResourceRef, RuleRef, Secret,
     SessionFacts, SessionId, StatementKind, Timestamp, Verb, decision::DecisionEvent,
@@ -223,7 +223,9 @@ fn printable(text: &str) -> String {
 pub struct Judged {
     /// The answer.
     pub decision: Decision,
-    event: AuditEvent,
+    event: DecisionEvent,
+    /// What of the event is the same each time it is noted.
+    repeated: Option<Repeated>,
 }
 
 impl Judged {
@@ -306,7 +308,7 @@ impl GateSession {
             .max_by_key(|verb| strength(*verb))
             .unwrap_or(Verb::Read);
         let (text, text_cut_from) = cut(&operation.text, self.recorded_text);
-        let event = AuditEvent::Decision(DecisionEvent {
+        let event = DecisionEvent {
             at: self.clock.now(),
             session: self.session,
             number: 0,
@@ -321,8 +323,8 @@ impl GateSession {
             reason: decision.reason.clone().into(),
             obligations: decision.obligations.clone(),
             policy: Arc::clone(rules.policy_version()),
-        });
-        Judged { decision, event }
+        };
+        Judged { decision, event, repeated: None }
     }
 
     /// Adds a decision to what the next [`GateSession::commit`] writes, and to the recording where there is one. `text`
@@ -353,17 +355,22 @@ impl GateSession {
     ) -> Result<(), NotRecorded> {
         self.number += 1;
         let (at, number) = (self.clock.now(), self.number);
-        if let AuditEvent::Decision(event) = &mut judged.event {
-            event.at = at;
-            event.number = number;
-            event.binds = binds;
-            if let Some(text) = text {
-                (event.text, event.text_cut_from) = cut(text, self.recorded_text);
-            }
+        let event = &mut judged.event;
+        event.at = at;
+        event.number = number;
+        event.binds = binds;
+        if let Some(text) = text {
+            (event.text, event.text_cut_from) = cut(text, self.recorded_text);
         }
-        self.batch.push(&judged.event).map_err(|error| NotRecorded(error.to_string()))?;
+        let failed = |error: portcullis_audit::Error| NotRecorded(error.to_string());
+        let repeated = match &judged.repeated {
+            Some(repeated) => repeated,
+            None => judged.repeated.insert(Repeated::of(event).map_err(failed)?),
+        };
+        self.batch.push_repeated(repeated, event).map_err(failed)?;
         self.noted += 1;
-        if let (AuditEvent::Decision(event), Some(recorder)) = (&judged.event, self.recorder()) {
+        let event = &judged.event;
+        if let Some(recorder) = self.recorder() {
             let statement = Event::Statement {
                 number,
                 text: &event.text,

@@ -1,6 +1,6 @@
 //! One journal entry into rows: sessions, principals, shapes, events and runs.
 
-use std::{borrow::Cow, collections::HashMap, hash::Hash, ops::Range, sync::Arc};
+use std::{borrow::Cow, collections::HashMap, hash::Hash, sync::Arc};
 
 use portcullis_audit::Entry;
 use portcullis_core::{
@@ -10,11 +10,11 @@ use portcullis_core::{
 use rusqlite::{OptionalExtension, Transaction, params};
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    allowed::Allowed,
-    runs::{Member, Run},
-    template,
-};
+use crate::allowed::{Allowed, Forms};
+
+mod allowed;
+
+use allowed::{OpenRun, Scratch};
 
 /// How many row ids of one sort are remembered.
 const KNOWN: usize = 8192;
@@ -26,6 +26,9 @@ pub(crate) struct Known {
     shapes: HashMap<Shape, i64>,
     /// Shapes of allowed decisions, by what [`Allowed::push_key`] makes of them.
     allowed: HashMap<Box<[u8]>, i64>,
+    /// The same by form and template.
+    quick: HashMap<Box<[u8]>, i64>,
+    forms: Forms,
 }
 
 #[derive(Clone)]
@@ -91,26 +94,15 @@ pub(crate) struct Indexer<'a> {
     scratch: Scratch,
 }
 
-struct OpenRun {
-    session: SessionRef,
-    has_literals: bool,
-    run: Run,
-}
-
-/// Memory used again for each event.
-#[derive(Default)]
-struct Scratch {
-    template: String,
-    literals: Vec<Range<usize>>,
-    key: Vec<u8>,
-}
-
 impl<'a> Indexer<'a> {
     pub(crate) fn new(transaction: &'a Transaction<'a>, known: &'a mut Known) -> Self {
         Self { transaction, known, counts: HashMap::new(), runs: HashMap::new(), scratch: Scratch::default() }
     }
 
     pub(crate) fn entry(&mut self, entry: &Entry) -> rusqlite::Result<()> {
+        if self.quickly(entry) {
+            return Ok(());
+        }
         if let Some(allowed) = Allowed::read(&entry.json)
             && self.allowed(entry, &allowed)?
         {
@@ -172,8 +164,8 @@ impl<'a> Indexer<'a> {
 
     /// Stores the runs, and adds the decisions counted to their sessions.
     pub(crate) fn finish(self) -> rusqlite::Result<()> {
-        for ((_, shape), OpenRun { session, has_literals, run }) in &self.runs {
-            insert_run(self.transaction, run, session, *shape, *has_literals)?;
+        for ((_, shape), run) in &self.runs {
+            run.insert(self.transaction, *shape)?;
         }
         let mut update = self.transaction.prepare_cached(
             "UPDATE sessions SET allowed = allowed + ?2, held = held + ?3, denied = denied + ?4 WHERE id = ?1",
@@ -249,41 +241,6 @@ impl<'a> Indexer<'a> {
                 ..row()
             },
         )
-    }
-
-    /// An allowed decision into the run it belongs to. False where it is not what it seems: to be read in full.
-    fn allowed(&mut self, entry: &Entry, allowed: &Allowed<'_>) -> rusqlite::Result<bool> {
-        let Ok(session) = allowed.session.parse() else { return Ok(false) };
-        let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.template.clear();
-        scratch.literals.clear();
-        scratch.key.clear();
-        template::split(&allowed.text, &mut scratch.template, &mut scratch.literals);
-        let has_literals = !scratch.literals.is_empty();
-        allowed.push_key(&scratch.template, has_literals, &mut scratch.key);
-        let shape = match self.known.allowed.get(scratch.key.as_slice()) {
-            Some(shape) => *shape,
-            None => {
-                let Ok(AuditEvent::Decision(event)) = entry.event() else { return Ok(false) };
-                let text = scratch.template.as_str().into();
-                let shape = self.insert_shape(&shape_of(event, text)?)?;
-                remember(&mut self.known.allowed, scratch.key.as_slice().into(), shape);
-                shape
-            }
-        };
-        let session = self.find_session(session, allowed.at)?;
-        self.counts.entry(session.id).or_default().allowed += 1;
-        let open = self.runs.entry((session.id, shape)).or_insert_with(|| OpenRun {
-            session,
-            has_literals,
-            run: Run::new(entry.sequence),
-        });
-        let (at, number, binds) = (allowed.at.as_micros(), allowed.number, allowed.binds);
-        let literals =
-            scratch.literals.iter().map(|range| allowed.text.get(range.clone()).unwrap_or_default());
-        open.run.push(&Member { sequence: entry.sequence, at, number, binds }, literals);
-        self.scratch = scratch;
-        Ok(true)
     }
 
     fn session_ended(
@@ -444,34 +401,6 @@ fn shape_of(event: DecisionEvent, text: Arc<str>) -> rusqlite::Result<Shape> {
         reason: event.reason.to_string(),
         rule: Some((event.rule.kind.to_string(), event.rule.name.clone())),
     })
-}
-
-fn insert_run(
-    transaction: &Transaction<'_>,
-    run: &Run,
-    session: &SessionRef,
-    shape: i64,
-    has_literals: bool,
-) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "INSERT INTO runs (last, first, since, until, session, principal, connection, shape, count, literals, events)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
-        )?
-        .execute(params![
-            int(run.last),
-            int(run.first),
-            run.since,
-            run.until,
-            session.id,
-            session.principal,
-            session.connection.as_deref(),
-            shape,
-            int(run.count),
-            has_literals,
-            run.events,
-        ])?;
-    Ok(())
 }
 
 fn row<'a>() -> EventRow<'a> {
