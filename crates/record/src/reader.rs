@@ -364,7 +364,7 @@ impl Events {
 }
 
 /// A sealed segment's header and packed bytes, checked as far as the file alone can be.
-fn checked<'a>(
+pub(crate) fn checked<'a>(
     path: &Path,
     bytes: &'a [u8],
     session: SessionId,
@@ -386,7 +386,7 @@ fn checked<'a>(
     Ok((header, packed))
 }
 
-fn unpack(path: &Path, header: &SealedHeader, packed: &[u8]) -> Result<Vec<u8>, Error> {
+pub(crate) fn unpack(path: &Path, header: &SealedHeader, packed: &[u8]) -> Result<Vec<u8>, Error> {
     let broken = |fault: &str| Error::broken(path, fault);
     let length = usize::try_from(header.raw.min(MAX_RAW)).unwrap_or(0);
     let raw = zstd::bulk::decompress(packed, length).map_err(|_| broken("it cannot be unpacked"))?;

@@ -85,18 +85,22 @@ impl Recorder {
             Event::Statement { number, .. } => Some(*number),
             _ => None,
         };
-        self.push(at, statement, |buffer| codec::encode(buffer, at, event))
+        self.push(at, statement, false, |buffer| codec::encode(buffer, at, event))
     }
 
     fn push(
         &self,
         at: Timestamp,
         statement: Option<u64>,
+        is_end: bool,
         encode: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(), NotRecording> {
         let mut pending = self.session.pending();
         if let Some(cause) = &pending.failed {
             return Err(NotRecording(cause.to_string()));
+        }
+        if pending.ended != is_end {
+            return Err(NotRecording("its recording has ended".to_owned()));
         }
         if pending.buffer.is_empty() {
             pending.buffer.extend_from_slice(&[0; FRAME_HEAD]);
@@ -169,7 +173,7 @@ impl Recorder {
         }
         let now = self.shared.clock.now();
         let _a_failed_recording_has_no_end =
-            self.push(now, None, |buffer| codec::encode_ended(buffer, now, reason));
+            self.push(now, None, true, |buffer| codec::encode_ended(buffer, now, reason));
     }
 }
 

@@ -3,7 +3,7 @@
 
 use std::{
     mem,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, PoisonError},
 };
 
@@ -14,7 +14,7 @@ use crate::{
     format::{
         FRAME_HEAD, Index, OPEN_HEADER, OpenHeader, SEALED_HEADER, SealedHeader, TRAILER, frame, trailer,
     },
-    place,
+    place, reader,
     recorder::Session,
     recordings::{JobQueue, Shared},
     recover,
@@ -95,7 +95,13 @@ pub(crate) fn recover(shared: &Shared) -> Result<(), Error> {
     left.retain(|(session, _)| !shared.queue().live.contains_key(session));
     for (place, (session, number)) in left.iter().enumerate() {
         let is_last = left.get(place + 1).is_none_or(|(next, _)| next != session);
-        recover_one(shared, *session, *number, is_last)?;
+        match recover_one(shared, *session, *number, is_last) {
+            // For a person to look at; what others recorded has nothing to do with it.
+            Err(error @ Error::Broken { .. }) => {
+                tracing::error!(%session, segment = number, %error, "a recording is left as it is");
+            }
+            done => done?,
+        }
     }
     Ok(())
 }
@@ -104,12 +110,7 @@ fn recover_one(shared: &Shared, session: SessionId, number: u32, is_last: bool) 
     let path = place::open_segment(&shared.config.dir, session, number);
     let sealed = place::segment(&place::folder(&shared.config.dir, session), number);
     if sealed.exists() {
-        // It was sealed; whether the journal knows is not known.
-        let bytes = std::fs::read(&sealed).map_err(Error::io("read", &sealed))?;
-        let header =
-            SealedHeader::decode(&bytes).map_err(|fault| Error::broken(&sealed, fault.to_string()))?;
-        announce(shared, of_file(shared, &header, &bytes), path);
-        return Ok(());
+        return announce_sealed(shared, (session, number), &sealed, path);
     }
     let Some(open) = OpenSegment::read(&path)? else {
         return recover::discard(shared, &path);
@@ -120,6 +121,25 @@ fn recover_one(shared: &Shared, session: SessionId, number: u32, is_last: bool) 
     }
     let previous = recover::previous(shared, session, number)?;
     put(shared, &open, path, previous, torn).map(|_| ())
+}
+
+/// A segment that was sealed before the gateway died; whether the journal knows is not known. It is told only of one that holds
+/// what the open segment does.
+fn announce_sealed(
+    shared: &Shared,
+    (session, number): (SessionId, u32),
+    sealed: &Path,
+    open: PathBuf,
+) -> Result<(), Error> {
+    let bytes = std::fs::read(sealed).map_err(Error::io("read", sealed))?;
+    let (header, packed) = reader::checked(sealed, &bytes, session, number)?;
+    let events = reader::unpack(sealed, &header, packed)?;
+    let before = OpenSegment::read(&open)?.map(|open| open.events).unwrap_or_default();
+    if !before.is_empty() && before != events {
+        return Err(Error::broken(sealed, "it does not hold what was recorded"));
+    }
+    announce(shared, of_file(shared, &header, &bytes), open);
+    Ok(())
 }
 
 /// Writes the sealed segment and announces it; its hash.
@@ -216,7 +236,7 @@ pub(crate) struct OpenSegment {
 
 impl OpenSegment {
     /// `None` where there is no header or no event.
-    pub(crate) fn read(path: &std::path::Path) -> Result<Option<Self>, Error> {
+    pub(crate) fn read(path: &Path) -> Result<Option<Self>, Error> {
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
         Ok(Self::parse(&bytes))
     }

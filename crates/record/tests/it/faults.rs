@@ -139,3 +139,26 @@ fn nothing_is_recorded_once_recordings_are_stopped() {
     assert!(lab.get().begin(&facts(lab.clock.now())).is_err());
     assert_eq!(texts(&lab.read(session)), ["kept"]);
 }
+
+#[test]
+fn a_sealed_segment_that_was_exchanged_before_the_journal_knew_is_not_announced() {
+    let mut lab = Lab::new();
+    lab.refuses.store(true, Ordering::Relaxed);
+    let (mut recorder, mine) = lab.begin();
+    statement(&mut recorder, lab.clock.now(), 1, "DROP TABLE evidence").unwrap();
+    drop(recorder);
+    lab.get().settle();
+    let path = lab.recording(mine).segments()[0].path.clone();
+    let good = std::fs::read(&path).unwrap();
+    lab.recordings = None;
+    lab.refuses.store(false, Ordering::Relaxed);
+    let mut changed = good.clone();
+    let middle = changed.len() / 2;
+    changed[middle] ^= 1;
+    std::fs::write(&path, changed).unwrap();
+    lab.open(|config| config);
+    assert!(lab.sealed().is_empty(), "the gateway starts, and blesses nothing");
+    std::fs::write(&path, good).unwrap();
+    lab.open(|config| config);
+    assert_eq!(lab.sealed().len(), 1);
+}

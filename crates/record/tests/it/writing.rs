@@ -29,6 +29,8 @@ fn a_session_reads_back_as_it_went() {
     assert_eq!(events.iter().map(|event| event.number).collect::<Vec<_>>(), [0, 1, 2, 3]);
     assert_eq!(events.iter().skip(1).map(|event| event.at).collect::<Vec<_>>(), [at(5), at(7), at(9)]);
     recorder.finish(&EndReason::WindowOver);
+    recorder.finish(&EndReason::ClientQuit);
+    assert!(statement(&mut recorder, at(11), 2, "SELECT 2").is_err(), "nothing comes after the end");
     lab.get().settle();
     assert_eq!(lab.recording(session).state(), State::Whole);
     let sealed = lab.read(session);
