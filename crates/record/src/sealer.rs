@@ -93,6 +93,16 @@ fn seal(shared: &Shared, session: &Session, number: u32) -> Result<(), Error> {
 pub(crate) fn recover(shared: &Shared) -> Result<(), Error> {
     let mut left = recover::left_open(shared)?;
     left.retain(|(session, _)| !shared.queue().live.contains_key(session));
+    // Files that were cut short as they were made say nothing of what came after others.
+    let mut whole = Vec::with_capacity(left.len());
+    for (session, number) in left {
+        let path = place::open_segment(&shared.config.dir, session, number);
+        match OpenSegment::read(&path)? {
+            Some(open) if open.index.events > 0 || number > 1 => whole.push((session, number)),
+            _ => recover::discard(shared, &path)?,
+        }
+    }
+    let left = whole;
     for (place, (session, number)) in left.iter().enumerate() {
         let is_last = left.get(place + 1).is_none_or(|(next, _)| next != session);
         match recover_one(shared, *session, *number, is_last) {
@@ -235,7 +245,7 @@ pub(crate) struct OpenSegment {
 }
 
 impl OpenSegment {
-    /// `None` where there is no header or no event.
+    /// `None` where there is no header.
     pub(crate) fn read(path: &Path) -> Result<Option<Self>, Error> {
         let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
         Ok(Self::parse(&bytes))
@@ -260,7 +270,10 @@ impl OpenSegment {
             rest = rest.get(FRAME_HEAD + whole.len()..).unwrap_or_default();
         }
         let damaged = !rest.is_empty();
-        (index.events > 0).then_some(Self { header, events, index, damaged, ended })
+        if index.events == 0 {
+            (index.first_at, index.last_at) = (header.created, header.created);
+        }
+        Some(Self { header, events, index, damaged, ended })
     }
 }
 

@@ -76,13 +76,7 @@ impl Segment {
         let raw = events.len() as u64;
         let path = self.path(shared, session);
         if self.end == 0 {
-            let header =
-                OpenHeader { session, number: self.number, first_event: self.first_event, created: now };
-            let mut bytes = header.encode();
-            bytes.extend_from_slice(frame);
-            shared.storage.create(&path, &bytes).map_err(Error::io("make", &path))?;
-            self.end = bytes.len() as u64;
-            self.created = now;
+            self.create(shared, session, frame, now)?;
         } else {
             shared.storage.write_at(&path, frame, self.end).map_err(Error::io("write", &path))?;
             self.end += frame.len() as u64;
@@ -92,10 +86,39 @@ impl Segment {
         Ok(())
     }
 
-    /// Hands the segment to the sealer and goes on with the next.
-    fn hand_over(&mut self, shared: &Shared, session: &Arc<Session>) {
+    fn create(
+        &mut self,
+        shared: &Shared,
+        session: SessionId,
+        frame: &[u8],
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let path = self.path(shared, session);
+        let header = OpenHeader { session, number: self.number, first_event: self.first_event, created: now };
+        let mut bytes = header.encode();
+        bytes.extend_from_slice(frame);
+        shared.storage.create(&path, &bytes).map_err(Error::io("make", &path))?;
+        self.end = bytes.len() as u64;
+        self.created = now;
+        Ok(())
+    }
+
+    /// Hands the segment to the sealer and goes on with the next, which is there first: a session that has not ended always has
+    /// an open segment, by which it is seen to be live, or cut short.
+    fn hand_over(
+        &mut self,
+        shared: &Shared,
+        session: &Arc<Session>,
+        ended: bool,
+        now: Timestamp,
+    ) -> Result<(), Error> {
+        let mut next = self.next();
+        if !ended {
+            next.create(shared, session.id, &[], now)?;
+        }
         shared.push_job(Job::Seal { session: Arc::clone(session), number: self.number });
-        *self = self.next();
+        *self = next;
+        Ok(())
     }
 }
 
@@ -188,7 +211,7 @@ impl Writer<'_> {
             let mut segment = session.segment.lock().unwrap_or_else(PoisonError::into_inner);
             segment.write(self.shared, session.id, &mut batch.frame, &batch.index, now)?;
             if batch.ended || segment.raw >= self.shared.config.segment_bytes {
-                segment.hand_over(self.shared, session);
+                segment.hand_over(self.shared, session, batch.ended, now)?;
             }
         }
         if batch.ended {
@@ -213,8 +236,14 @@ impl Writer<'_> {
         let live: Vec<Arc<Session>> = self.shared.queue().live.values().cloned().collect();
         for session in live {
             let mut segment = session.segment.lock().unwrap_or_else(PoisonError::into_inner);
-            if segment.end > 0 && now.since(segment.created) >= self.shared.config.segment_age {
-                segment.hand_over(self.shared, &session);
+            let is_old = now.since(segment.created) >= self.shared.config.segment_age;
+            if is_old
+                && segment.index.events > 0
+                && let Err(error) = segment.hand_over(self.shared, &session, false, now)
+            {
+                drop(segment);
+                self.shared.fail(&error);
+                return;
             }
         }
     }

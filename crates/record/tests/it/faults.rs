@@ -6,9 +6,9 @@ use std::sync::{
 };
 
 use portcullis_core::{Clock, EndReason};
-use portcullis_record::{Error, Health, State};
+use portcullis_record::{Error, Health, Recording, Recordings, RecordingsConfig, Seek, State};
 
-use crate::support::{Fault, Lab, facts, statement, texts};
+use crate::support::{Fault, Lab, config, facts, statement, texts};
 
 fn wait_until_healthy(lab: &Lab) {
     while lab.get().health() != Health::Good {
@@ -161,4 +161,35 @@ fn a_sealed_segment_that_was_exchanged_before_the_journal_knew_is_not_announced(
     std::fs::write(&path, good).unwrap();
     lab.open(|config| config);
     assert_eq!(lab.sealed().len(), 1);
+}
+
+/// The folder as a machine that died now would leave it.
+fn copy(from: &std::path::Path, to: &std::path::Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let to = to.join(entry.file_name());
+        if entry.path().is_dir() {
+            copy(&entry.path(), &to)
+        } else {
+            drop(std::fs::copy(entry.path(), to).unwrap())
+        }
+    }
+}
+
+#[test]
+fn a_session_cut_short_between_two_segments_is_said_to_be_torn() {
+    let lab = Lab::with(|config| RecordingsConfig { segment_bytes: 1, ..config });
+    let (mut recorder, session) = lab.begin();
+    statement(&mut recorder, lab.clock.now(), 1, "kept").unwrap();
+    lab.get().settle();
+    assert_eq!(lab.recording(session).segments().len(), 1);
+    assert_eq!(lab.recording(session).state(), State::Open, "live, with nothing in the new segment");
+    let died = tempfile::tempdir().unwrap();
+    copy(lab.dir.path(), died.path());
+    drop(Recordings::open(config(died.path()), lab.clock.clone(), Arc::new(|_| Ok(()))).unwrap());
+    let recording = Recording::open(died.path(), session).unwrap();
+    assert_eq!(recording.state(), State::Torn);
+    let events: Vec<_> = recording.events(Seek::START).collect::<Result<_, _>>().unwrap();
+    assert_eq!(texts(&events), ["kept"]);
 }
