@@ -10,6 +10,7 @@ mod client;
 mod drivers;
 mod journal_failure;
 mod kill9;
+mod masks;
 mod oauthbearer;
 mod postgres18;
 mod regression;
