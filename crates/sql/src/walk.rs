@@ -4,8 +4,10 @@
 //! `definition`) only adds meaning, and each handler walks the fields it does not consume, so a corner of the grammar that
 //! nobody thought of is still searched for relations, calls, operators, types and sub-queries.
 
+mod calls;
 mod definition;
 mod dynamic;
+mod level;
 mod query;
 mod utility;
 
@@ -21,64 +23,16 @@ use crate::{
     lineage::Plan,
     names::Name,
     session_state::{SessionEffect, Transaction},
-    settings::{SettingChange, SettingScope, SettingValue},
+    settings::SettingChange,
     tree::{Node, Value},
 };
-
-/// Built-in functions whose constant arguments decide what they do.
-const DECIDED_BY_CONSTANTS: [&str; 5] = ["set_config", "nextval", "setval", "currval", "pg_notify"];
+use level::{Entry, Level};
 
 /// `DROP_CASCADE`: what depends on the named objects goes too, wherever it is. Needs `admin` on `server/cascade`.
 const CASCADE: i64 = pg_query::protobuf::DropBehavior::DropCascade as i64;
 
-/// The most entries of one FROM: no planner gets through more.
-const MAX_ENTRIES: usize = 16 * 1024;
-
-/// The most entries of one FROM under the same alias: the server takes one, `DO UPDATE` and `MERGE` add a few.
-const MAX_SAME_ALIAS: usize = 16;
-
 /// More loosely named columns than this in one query level count as every column.
 const MAX_LOOSE_COLUMNS: usize = 256;
-
-/// One query level: what its `FROM` offers under which alias.
-#[derive(Default)]
-struct Level {
-    entries: Vec<Entry>,
-    /// Where in `entries` an alias stands.
-    by_alias: HashMap<Box<str>, Vec<usize>>,
-    loose: BTreeSet<Box<str>>,
-}
-
-impl Level {
-    /// Adds an entry; false where there are too many to look columns up among.
-    fn offer(&mut self, entry: Entry) -> bool {
-        let places = self.by_alias.entry(entry.alias.clone()).or_default();
-        if self.entries.len() >= MAX_ENTRIES || places.len() >= MAX_SAME_ALIAS {
-            return false;
-        }
-        places.push(self.entries.len());
-        self.entries.push(entry);
-        true
-    }
-
-    /// Drops what stands for `alias` without being a relation.
-    fn drop_stand_ins(&mut self, alias: &str) {
-        let entries = std::mem::take(&mut self.entries);
-        self.by_alias.clear();
-        for entry in entries.into_iter().filter(|entry| entry.relation.is_some() || &*entry.alias != alias) {
-            self.offer(entry);
-        }
-    }
-}
-
-struct Entry {
-    alias: Box<str>,
-    /// Index into the relations used; absent where the alias stands for a sub-query, a CTE, a function or a target whose
-    /// columns are not read.
-    relation: Option<usize>,
-    /// The relation whose columns `alias.column` can name, where there is one.
-    owner: Option<Name>,
-}
 
 pub(crate) struct Walker<'a> {
     text: &'a Arc<str>,
@@ -445,111 +399,6 @@ impl<'a> Walker<'a> {
             form,
             constants,
         });
-    }
-
-    // ---- functions, operators, types -------------------------------------------------------------------------------
-
-    fn use_function(&mut self, function: FunctionUse) {
-        if self.known_functions.insert(function.clone()) {
-            self.uses.functions.push(function);
-        }
-    }
-
-    fn func_call(&mut self, node: &Node, form: CallForm) {
-        let Some(name) = name_of(node.list("funcname")) else {
-            return self.refuse("a call without a name");
-        };
-        let arguments = node.list("args");
-        let args = if node.flag("func_variadic") {
-            ArgumentCount::Any
-        } else {
-            // The arguments of an ordered-set aggregate: the direct ones, then those of WITHIN GROUP.
-            let ordered = if node.flag("agg_within_group") { node.list("agg_order").len() } else { 0 };
-            ArgumentCount::Exactly(arguments.len() + ordered)
-        };
-        let mut constants = Vec::new();
-        if DECIDED_BY_CONSTANTS.contains(&&*name.name) {
-            self.literal_sensitive = true;
-            constants = arguments.iter().map(|argument| argument.node().and_then(constant)).collect();
-            if &*name.name == "set_config" && name.may_be_builtin() {
-                self.set_config(&constants, arguments);
-            }
-        }
-        if let [_] = arguments {
-            // `t(x)` can be a cast to the type t.
-            self.use_type(name.clone());
-        }
-        self.use_function(FunctionUse { name, args, form, constants });
-    }
-
-    /// `set_config(name, value, is_local)` is `SET`; with arguments that are no constants nobody can say of what.
-    fn set_config(&mut self, constants: &[Option<Box<str>>], arguments: &[Value]) {
-        let (Some(Some(name)), Some(value)) = (constants.first(), constants.get(1)) else {
-            self.leaves_read_only = true;
-            return self.refuse("set_config is called with a name that is no constant");
-        };
-        let is_null = arguments
-            .get(1)
-            .and_then(Value::node)
-            .is_some_and(|node| node.kind == "AConst" && node.flag("isnull"));
-        self.setting(SettingChange {
-            name: name.to_ascii_lowercase().into(),
-            value: value.clone().map_or(SettingValue::Unknown, SettingValue::Known),
-            scope: SettingScope::Session,
-            reset: is_null,
-        });
-    }
-
-    fn setting(&mut self, change: SettingChange) {
-        if crate::settings::may_leave_read_only(&change) {
-            self.leaves_read_only = true;
-        }
-        self.settings.push(change);
-    }
-
-    fn expression(&mut self, node: &Node) {
-        use pg_query::protobuf::AExprKind as Kind;
-        let is = |kind: Kind| node.int("kind") == i64::from(kind as i32);
-        if is(Kind::AexprBetween)
-            || is(Kind::AexprNotBetween)
-            || is(Kind::AexprBetweenSym)
-            || is(Kind::AexprNotBetweenSym)
-        {
-            for operator in ["<", "<=", ">", ">="] {
-                self.operator_named(operator);
-            }
-        } else {
-            self.operator(node.list("name"));
-        }
-    }
-
-    fn operator(&mut self, name: &[Value]) {
-        if let Some(name) = name_of(name) {
-            self.use_operator(name);
-        }
-    }
-
-    fn operator_named(&mut self, name: &str) {
-        self.use_operator(Name::bare(name));
-    }
-
-    fn use_operator(&mut self, name: Name) {
-        if self.known_names.insert((true, name.clone())) {
-            self.uses.operators.push(name);
-        }
-    }
-
-    fn type_name(&mut self, node: &Node) {
-        if let Some(name) = name_of(node.list("names")) {
-            self.use_type(name);
-        }
-    }
-
-    /// Types of `pg_catalog` run no code of users.
-    fn use_type(&mut self, name: Name) {
-        if name.schema.as_deref() != Some("pg_catalog") && self.known_names.insert((false, name.clone())) {
-            self.uses.types.push(name);
-        }
     }
 
     // ---- fixed pairs and objects -----------------------------------------------------------------------------------
