@@ -16,6 +16,8 @@ const SESSIONS_AS_JSON: &str = "portcullis sessions --all --identity refund-agen
 const VERIFY: &str = "portcullis audit verify --data $DATA";
 const VERIFY_COPY: &str = "portcullis audit verify --data $DATA-copy";
 const COPY: &str = "cp -r $DATA $DATA-copy";
+/// The event that is changed, on the line after the heading.
+const REQUEST: &str = "portcullis audit search --kind window_request";
 /// One byte of the window's reason.
 const FLIP: &str = "sed -i '0,/INC-1432/s//INC-1433/' $DATA-copy/journal/0000000001.seg";
 const FLIP_BACK: &str = "sed -i '0,/INC-1433/s//INC-1432/' $DATA-copy/journal/0000000001.seg";
@@ -89,8 +91,23 @@ pub(super) async fn verified(stage: &mut Stage, narrator: &mut Narrator) -> anyh
     narrator.command(VERIFY_COPY);
     let output = stage.shell.run(VERIFY_COPY).await?;
     narrator.output_whole(&output.text);
-    let named = output.has("BROKEN") && output.has("altered") && output.has("0000000001.seg, byte ");
-    narrator.check(!output.succeeded && named, "found, and the broken record is named", &output.text);
+    let broken = output.text.lines().find_map(|line| line.trim().strip_prefix("altered event "));
+    let named = output.has("BROKEN") && output.has("0000000001.seg, byte ");
+    narrator.check(
+        !output.succeeded && named && broken.is_some(),
+        "found, and its place is named",
+        &output.text,
+    );
+    let request = stage.shell.run(REQUEST).await?;
+    let number = request.text.lines().nth(1).and_then(|line| line.split_whitespace().next());
+    narrator.check(
+        number == broken,
+        &format!(
+            "event {} is the request of the window, as the search above numbers it",
+            number.unwrap_or("?")
+        ),
+        &request.text,
+    );
     show(stage, narrator, FLIP_BACK).await?;
     let output = show(stage, narrator, VERIFY_COPY).await?;
     narrator.check(verified(&output), "put back: verified again", &output.text);
