@@ -22,6 +22,7 @@ mod lab;
 mod liveness;
 mod logs;
 mod manual;
+mod masks;
 mod postgres;
 mod recordings;
 mod reload;

@@ -13,6 +13,7 @@ mod kill9;
 mod masks;
 mod oauthbearer;
 mod postgres18;
+mod recorder_failure;
 mod regression;
 mod rust;
 mod secrets;
