@@ -25,7 +25,7 @@ const SEEN: [(&str, &str, &[&str]); 4] = [
     ),
     (
         "under other names, in a join:",
-        "psql -U shop-db -c 'SELECT p.card_number AS amount, c.email AS city FROM customers c JOIN orders o ON c.id = customer_id JOIN payments p ON o.id = order_id ORDER BY p.id LIMIT 2'",
+        "psql -U shop-db -c 'SELECT p.card_number AS amount, c.email AS city, p.note FROM payments p JOIN orders o ON o.id = order_id JOIN customers c ON c.id = customer_id ORDER BY p.id LIMIT 2'",
         &["************4444", "***@example.com"],
     ),
     (
