@@ -1,7 +1,7 @@
 //! DataRow messages, rewritten. A row that needs no look is not touched; one in which nothing is found is not copied.
 
 use bytes::{BufMut, BytesMut};
-use portcullis_mask::Outcome;
+use portcullis_mask::{Outcome, Scanner};
 
 use super::{
     NotMasked, Tools,
@@ -40,6 +40,24 @@ pub(crate) fn rewrite(
     finish(out, start)
 }
 
+/// Whether something may be found in a row: only values that are looked at count. A row that does not read as one may hold anything.
+pub(crate) fn may_hit(scanner: &Scanner, layout: &Layout, body: &[u8]) -> bool {
+    let Some((_count, mut rest)) = body.split_first_chunk::<2>() else { return true };
+    for column in &layout.columns {
+        let Some((length, tail)) = rest.split_first_chunk() else { return true };
+        let Ok(length) = usize::try_from(i32::from_be_bytes(*length)) else {
+            rest = tail;
+            continue;
+        };
+        let Some((value, tail)) = tail.split_at_checked(length) else { return true };
+        if column.shape.is_scanned() && scanner.may_hit(value) {
+            return true;
+        }
+        rest = tail;
+    }
+    !rest.is_empty()
+}
+
 /// Fills in the length of the message that began at `start`.
 pub(super) fn finish(out: &mut BytesMut, start: usize) -> Result<(), NotMasked> {
     let length = u32::try_from(out.len() - start - 1).map_err(|_| NotMasked::TooLong)?;
@@ -75,7 +93,7 @@ pub(super) fn shown(tools: &Tools<'_>, column: &ColumnPlan, value: &[u8], scratc
     scratch.clear();
     match (&column.whole, tools.scanner) {
         (Some(transform), _) => {
-            values::hide(column.shape, column.format, transform, tools.scanner, tools.key, value, scratch)
+            values::hide(column.shape, column.format, transform, tools.key, value, scratch)
         }
         (None, Some(scanner)) if column.shape.is_scanned() => {
             values::hide_found(column.shape, column.format, scanner, tools.key, value, scratch)

@@ -68,18 +68,17 @@ impl Shape {
     }
 }
 
-/// The value masked as a whole. Where detectors find something in it that a stronger transform is for, that one is used.
+/// The value masked as a whole. The column's mask is the last word: detectors look at the other values.
 pub(crate) fn hide(
     shape: Shape,
     format: Format,
     transform: &Transform,
-    scanner: Option<&Scanner>,
     key: &HashKey,
     value: &[u8],
     out: &mut Vec<u8>,
 ) -> Outcome {
     let whole =
-        |kind, value: &[u8], out: &mut Vec<u8>| mask_value(kind, Some(transform), scanner, key, value, out);
+        |kind, value: &[u8], out: &mut Vec<u8>| mask_value(kind, Some(transform), None, key, value, out);
     match (shape, format) {
         (Shape::Text, _) => whole(ValueKind::Text, value, out),
         (Shape::Json, _) | (Shape::Jsonb, Format::Text) => whole(ValueKind::Json, value, out),
