@@ -1,8 +1,11 @@
 //! Events on their way to the journal, encoded before its lock is taken.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
+use std::{
+    cell::RefCell,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use portcullis_core::{AuditEvent, SessionFacts, decision::DecisionEvent};
@@ -12,7 +15,16 @@ use crate::{Error, Repeated, format, repeated::Times};
 /// What a reused buffer keeps at most, so that one large statement does not stay in memory for a session's life.
 pub(crate) const KEEP_BYTES: usize = 16 * 1024;
 
-/// Encoded events that reach the journal together, in one write. Reusable: after the first few events nothing is allocated.
+/// Empty buffers kept per thread for the next batch: one is in use at a time, but for batches that are not cleared.
+const SPARE: usize = 4;
+
+thread_local! {
+    /// An idle session keeps no buffer; a busy one finds one here.
+    static BUFFERS: RefCell<Vec<Vec<u8>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Encoded events that reach the journal together, in one write. Reusable: after the first few events of a thread nothing is
+/// allocated. An empty one holds no memory.
 #[derive(Debug)]
 pub struct Batch {
     frames: Vec<u8>,
@@ -34,24 +46,44 @@ impl Batch {
 
     /// Encodes an event. On failure the batch is as before.
     pub fn push(&mut self, event: &AuditEvent) -> Result<(), Error> {
-        format::push_open_frame(&mut self.frames, |out| serde_json::to_writer(out, event))?;
+        format::push_open_frame(self.buffer(), |out| serde_json::to_writer(out, event))?;
         self.events += 1;
         Ok(())
     }
 
+    /// Encodes a decision that need not be an [`AuditEvent`] for it. On failure the batch is as before.
+    pub fn push_decision(&mut self, event: &DecisionEvent) -> Result<(), Error> {
+        self.push_repeated(&Repeated::of(event)?, event)
+    }
+
     /// Encodes a decision of which `repeated` has all but its time, number, text and binds. On failure the batch is as before.
     pub fn push_repeated(&mut self, repeated: &Repeated, event: &DecisionEvent) -> Result<(), Error> {
+        self.buffer();
         let times = &mut self.times;
         format::push_open_frame(&mut self.frames, |out| repeated.write(event, times, out))?;
         self.events += 1;
         Ok(())
     }
 
-    /// Empties it; keeps a small buffer.
+    /// Empties it; a small buffer goes back to the thread.
     pub fn clear(&mut self) {
-        self.frames.clear();
-        self.frames.shrink_to(KEEP_BYTES);
         self.events = 0;
+        let mut frames = std::mem::take(&mut self.frames);
+        if frames.capacity() <= KEEP_BYTES {
+            frames.clear();
+            BUFFERS.with_borrow_mut(|spare| {
+                if spare.len() < SPARE {
+                    spare.push(frames);
+                }
+            });
+        }
+    }
+
+    fn buffer(&mut self) -> &mut Vec<u8> {
+        if self.frames.capacity() == 0 {
+            self.frames = BUFFERS.with_borrow_mut(Vec::pop).unwrap_or_default();
+        }
+        &mut self.frames
     }
 
     /// How many events it holds.

@@ -224,8 +224,15 @@ pub struct Judged {
     /// The answer.
     pub decision: Decision,
     event: DecisionEvent,
-    /// What of the event is the same each time it is noted.
-    repeated: Option<Repeated>,
+    encoded: Encoded,
+}
+
+/// What of a decision's event is kept encoded: nothing until it comes again, so that what comes once costs nothing more.
+#[derive(Debug, Clone)]
+enum Encoded {
+    Never,
+    Once,
+    Again(Box<Repeated>),
 }
 
 impl Judged {
@@ -324,7 +331,7 @@ impl GateSession {
             obligations: decision.obligations.clone(),
             policy: Arc::clone(rules.policy_version()),
         };
-        Judged { decision, event, repeated: None }
+        Judged { decision, event, encoded: Encoded::Never }
     }
 
     /// Adds a decision to what the next [`GateSession::commit`] writes, and to the recording where there is one. `text`
@@ -363,11 +370,16 @@ impl GateSession {
             (event.text, event.text_cut_from) = cut(text, self.recorded_text);
         }
         let failed = |error: portcullis_audit::Error| NotRecorded(error.to_string());
-        let repeated = match &judged.repeated {
-            Some(repeated) => repeated,
-            None => judged.repeated.insert(Repeated::of(event).map_err(failed)?),
-        };
-        self.batch.push_repeated(repeated, event).map_err(failed)?;
+        if let Encoded::Once = judged.encoded {
+            judged.encoded = Encoded::Again(Box::new(Repeated::of(event).map_err(failed)?));
+        }
+        match &judged.encoded {
+            Encoded::Again(repeated) => self.batch.push_repeated(repeated, event).map_err(failed)?,
+            Encoded::Never | Encoded::Once => {
+                self.batch.push_decision(event).map_err(failed)?;
+                judged.encoded = Encoded::Once;
+            }
+        }
         self.noted += 1;
         let event = &judged.event;
         if let Some(recorder) = self.recorder() {

@@ -104,9 +104,10 @@ pub(crate) async fn run(
     // Journalled before the peer hears it, so that whoever sees the goodbye finds the reason.
     inspector.session.end(&reason);
     let last_words = if recorded { Some(to_server) } else { None };
+    // On the heap, and only now: what ending a session takes, a login of the gateway's own included, is no part of every idle one.
     tokio::join!(
-        say_goodbye(down, to_client, &reason, &inspector),
-        leave(up, last_words, &reason, &inspector, &around)
+        Box::pin(say_goodbye(down, to_client, &reason, &inspector)),
+        Box::pin(leave(up, last_words, &reason, &inspector, &around))
     );
     reason
 }
