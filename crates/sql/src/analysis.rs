@@ -93,7 +93,21 @@ impl Analysis {
         paths: &SearchPaths,
         session: &dyn SessionState,
     ) -> Result<Vec<MaskedOutput>, Box<MaskRefusal>> {
-        lineage::masked(self, masks, catalog, paths, session)
+        lineage::masked(self, masks, catalog, paths, session, lineage::When::Now)
+    }
+
+    /// The same of a statement whose names were looked up earlier: what a cursor or portal gives that was made before.
+    ///
+    /// # Errors
+    /// As [`Analysis::masked`].
+    pub fn masked_as_made(
+        &self,
+        masks: &MaskMap,
+        catalog: &dyn Catalog,
+        paths: &SearchPaths,
+        session: &dyn SessionState,
+    ) -> Result<Vec<MaskedOutput>, Box<MaskRefusal>> {
+        lineage::masked(self, masks, catalog, paths, session, lineage::When::Earlier)
     }
 }
 

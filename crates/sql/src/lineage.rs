@@ -29,9 +29,9 @@ use std::sync::Arc;
 pub(crate) use build::{Sensitivity, plan};
 pub use copy::{CopyFormat, CopyOut};
 pub(crate) use ir::Plan;
-pub(crate) use judge::masked;
 pub use judge::masked_function_call;
 pub use map::{ColumnRule, ColumnTest, FunctionTest, MaskMap, MaskedColumn};
+pub(crate) use judge::{When, masked};
 pub use refusal::MaskRefusal;
 
 /// What a statement gives back.

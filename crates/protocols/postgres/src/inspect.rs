@@ -416,9 +416,10 @@ impl Inspector {
         let name = significant(named.name);
         match named.target {
             Target::Statement => self.flight.gather_effect(Effect::CloseStatement { name: name.to_vec() }),
+            // Only its completion says that it was not skipped.
             Target::Portal => {
-                self.names.close_portal(name);
-                self.flight.gather_effect(Effect::ClosePortal);
+                let until = self.names.binds();
+                self.flight.gather_effect(Effect::ClosePortal { name: name.to_vec(), until });
             }
         }
     }

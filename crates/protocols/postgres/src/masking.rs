@@ -143,6 +143,14 @@ impl Masks {
         !self.map.is_empty() || self.rules.scanner().is_some()
     }
 
+    /// Whether a relation has masked columns.
+    pub(crate) fn protects(&self, schema: &[u8], table: &[u8]) -> bool {
+        let names = std::str::from_utf8(schema).ok().zip(std::str::from_utf8(table).ok());
+        names.is_none_or(|(schema, table)| {
+            self.protected.contains(&portcullis_sql::resource_name(schema, table))
+        })
+    }
+
     /// Whether the operation names a relation with masked columns.
     pub(crate) fn touches(&self, operation: &Operation) -> bool {
         operation.resources.iter().any(|pair| self.protected.contains(pair.resource.as_str()))

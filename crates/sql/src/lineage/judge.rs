@@ -27,6 +27,15 @@ type Judged<T> = Result<T, Box<MaskRefusal>>;
 /// One output for each statement.
 pub(crate) fn masked(
     analysis: &Analysis,
+/// When a statement's names were looked up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum When {
+    /// They are when it runs, under the search path that is in force.
+    Now,
+    /// They were when its cursor or portal was made, under a search path that nobody knows any more.
+    Earlier,
+}
+
     masks: &MaskMap,
     catalog: &dyn Catalog,
     paths: &SearchPaths,
@@ -34,6 +43,7 @@ pub(crate) fn masked(
 ) -> Judged<Vec<MaskedOutput>> {
     if masks.is_empty() {
         return Ok(vec![MaskedOutput::Clear; analysis.statements().len()]);
+    when: When,
     }
     let mut paths = Cow::Borrowed(paths);
     let mut made: Vec<&SessionEffect> = Vec::new();
@@ -48,6 +58,7 @@ pub(crate) fn masked(
         let judge = Judge { masks, relations: &relations, session, number };
         judge.code(statement, &code, &resolved.operation.classified)?;
         outputs.push(judge.statement(statement, 0)?);
+        relations.earlier = when == When::Earlier;
         // What this statement changes holds, perhaps, for those after it in the same text.
         for change in resolved.settings.iter().filter(|change| change.concerns("search_path")) {
             paths.to_mut().apply(change);
@@ -247,12 +258,8 @@ impl<'a> Judge<'a> {
                 None => Ok(MaskedOutput::Clear),
             };
         }
-        // Without RETURNING nothing comes back.
-        if columns.columns.is_empty() {
-            Ok(MaskedOutput::Clear)
-        } else {
-            Ok(MaskedOutput::Rows(output(columns)))
-        }
+        // Without RETURNING nothing comes back: no columns, whatever a rule of the relation selects.
+        Ok(MaskedOutput::Rows(output(columns)))
     }
 
     fn not_written(&self, columns: &Columns<'_>) -> Judged<()> {

@@ -154,7 +154,7 @@ impl<'a> Relations<'a> {
     }
 
     fn under(&self, path: &SearchPath, name: &str, meanings: &mut Meanings<'a>) {
-        let mut found = false;
+        let (mut found, mut hides) = (false, None);
         for schema in path.effective() {
             if schema == "pg_temp" {
                 meanings.temporary |= self.may_be_temporary(name);
@@ -165,16 +165,16 @@ impl<'a> Relations<'a> {
             let system =
                 known.is_none() && schema == "pg_catalog" && crate::harmless::is_harmless(schema, name);
             meanings.system |= system;
-            if let Some(relation) = known {
+            // What hides the others may be gone already, or be dropped while the statement waits for it: the server looks again
+            // then, and finds what stands behind.
+            let behind = |relation| hides.is_some_and(|hides| self.has_other_masks(relation, hides));
+            if let Some(relation) = known
+                && (!found || self.restructured || behind(relation))
+            {
                 meanings.add(relation);
             }
-            if known.is_some() || system {
-                found = true;
-                // What hides the others may be gone.
-                if !self.restructured {
-                    return;
-                }
-            }
+            hides = hides.or(known);
+            found |= known.is_some() || system;
         }
         meanings.unknown |= !found && !meanings.temporary;
     }
@@ -191,6 +191,16 @@ impl<'a> Relations<'a> {
             Some(schema) => self.catalog.relation(schema, &name.name).into_iter().collect(),
             None if self.paths.is_unknown() => {
                 masked().filter_map(|schema| self.catalog.relation(schema, &name.name)).collect()
+    /// Whether something is masked in a relation otherwise than in the one that hides it.
+    fn has_other_masks(&self, relation: &Relation, hides: &Relation) -> bool {
+        let masks = |relation: &Relation| -> Vec<_> {
+            let mask =
+                |number| self.masks.column(relation.oid, number).map(|column| (column.rule, column.whole));
+            relation.columns.iter().map(|column| (column.name.clone(), mask(column.number))).collect()
+        };
+        self.masks.is_masked(relation.oid) && masks(hides) != masks(relation)
+    }
+
             }
             None => {
                 let made_in =

@@ -177,7 +177,8 @@ impl<'s, 'a> Scope<'s, 'a> {
     /// `colNameToVar`, then `refnameNamespaceItem` for whole rows.
     fn bare(&self, name: &str) -> Result<Found<'a>, Lost<'a>> {
         let mut open = false;
-        for level in self.levels() {
+        let mut levels = self.levels();
+        while let Some(level) = levels.next() {
             let visible = || level.items.iter().filter(|item| item.by_column);
             let mut found = visible().filter_map(|item| item.column(name));
             if let Some(first) = found.next() {
@@ -186,6 +187,11 @@ impl<'s, 'a> Scope<'s, 'a> {
                 // An inner item with unknown columns may be meant instead.
                 return match masked {
                     Some(tag) if open => Err(Lost::Either(tag)),
+                    None => match levels.find_map(|level| level.masked(name)) {
+                        // Were the column renamed while the statement waits for its table, the outer one would be meant.
+                        Some(tag) => Err(Lost::Either(tag)),
+                        None => Ok(Found::Column(None, type_oid)),
+                    },
                     masked => Ok(Found::Column(masked, type_oid)),
                 };
             }
@@ -199,6 +205,12 @@ impl<'s, 'a> Scope<'s, 'a> {
             }
         }
         if open { Ok(Found::Column(None, 0)) } else { Err(Lost::Nothing) }
+    }
+
+    /// A masked column of this level that goes by a name alone.
+    fn masked(&self, name: &str) -> Option<Tag<'a>> {
+        let visible = self.items.iter().filter(|item| item.by_column);
+        visible.filter_map(|item| item.column(name)).find_map(Found::tag)
     }
 
     fn of_item(&self, schema: Option<&str>, name: &str, column: &str) -> Result<Found<'a>, Lost<'a>> {

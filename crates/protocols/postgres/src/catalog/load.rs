@@ -61,7 +61,8 @@ const STATEMENTS: [&str; 11] = [
             unnest(ARRAY[t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin]::oid[]) f
             WHERE t.oid >= 16384 AND f >= 16384
      ) x JOIN pg_type t ON t.oid = x.typ JOIN pg_namespace n ON n.oid = t.typnamespace",
-    "SELECT i.inhrelid::text, i.inhparent::text FROM pg_inherits i",
+    "SELECT i.inhrelid::text, i.inhparent::text FROM pg_inherits i
+     UNION ALL SELECT c.oid::text, t.typrelid::text FROM pg_class c JOIN pg_type t ON t.oid = c.reloftype",
     "SELECT t.oid::text FROM pg_type t JOIN pg_proc p ON p.oid = t.typsend WHERE t.oid >= 16384
         AND p.proname IN ('textsend', 'varcharsend', 'bpcharsend', 'namesend', 'citextsend')",
     "SELECT f.adrelid::text, f.adnum::text, d.refobjsubid::text FROM pg_depend d JOIN pg_attrdef f ON f.oid = d.objid

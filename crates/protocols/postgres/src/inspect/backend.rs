@@ -14,7 +14,7 @@ use crate::{
         Direction, ErrorFields, Frames, Header, Next,
         backend::{self, TransactionStatus, tag},
     },
-    session::outputs::Outputs,
+    session::{names::Prepared, outputs::Outputs},
 };
 
 /// An error up to this long is waited for whole: it may be the answer to a stand-in, which is short.
@@ -127,6 +127,7 @@ impl Inspector {
             other if self.needs_whole(other)? => Ok(false),
             tag::ERROR_RESPONSE => {
                 self.flight.error();
+                self.names.forget_unnamed_portal();
                 self.results.expected.failed();
                 Ok(true)
             }
@@ -158,6 +159,7 @@ impl Inspector {
             tag::ERROR_RESPONSE => {
                 let fields = ErrorFields::decode(body).map_err(|error| violation(error.to_string()))?;
                 self.flight.error();
+                self.names.forget_unnamed_portal();
                 self.told_fatal |= fields.is_fatal();
                 let seen = self.failed(&fields)?;
                 return Ok(self.refusals.exchange(&fields).or(seen));
@@ -182,15 +184,11 @@ impl Inspector {
             tag::BIND_COMPLETE => self.results.expected.completed(),
             tag::PARSE_COMPLETE => {
                 self.results.expected.completed();
-                if let Some(Effect::Parse { name, prepared, .. }) = self.flight.complete(true) {
-                    self.names.set(&name, prepared);
-                }
+                self.took_effect(true);
             }
             tag::CLOSE_COMPLETE => {
                 self.results.expected.completed();
-                if let Some(Effect::CloseStatement { name }) = self.flight.complete(false) {
-                    self.names.forget(&name);
-                }
+                self.took_effect(false);
             }
             tag::COPY_IN_RESPONSE | tag::COPY_BOTH_RESPONSE => self.copy_in()?,
             tag::PARAMETER_STATUS => {
@@ -208,6 +206,32 @@ impl Inspector {
         Ok(None)
     }
 
+    /// A `ParseComplete` or `CloseComplete`: what it completes has happened, and so has what was run before it.
+    fn took_effect(&mut self, parse: bool) {
+        for effect in self.flight.complete(parse) {
+            self.apply(effect, false);
+        }
+    }
+
+    /// What a statement or message did to the session's names; where it failed, perhaps.
+    fn apply(&mut self, effect: Effect<Prepared>, errored: bool) {
+        match effect {
+            Effect::SqlPrepare { name, prepared } if errored => self.names.add(&name, prepared),
+            Effect::SqlPrepare { name, prepared } | Effect::Parse { name, prepared, .. } => {
+                self.names.set(&name, prepared);
+            }
+            Effect::SqlDeallocate { .. } if errored => {}
+            Effect::SqlDeallocate { name: Some(name) } | Effect::CloseStatement { name } => {
+                self.names.forget(&name);
+            }
+            Effect::SqlDeallocate { name: None } => self.names.forget_all(),
+            Effect::SqlDeclare { name, prepared, hold } => self.names.add_cursor(&name, prepared, hold),
+            Effect::SqlClose { .. } if errored => {}
+            Effect::SqlClose { name } => self.names.close_cursor(name.as_deref()),
+            Effect::ClosePortal { name, until } => self.names.closed_portal(&name, until),
+        }
+    }
+
     fn copy_in(&mut self) -> Result<(), EndReason> {
         let detail = || "upstream asks for COPY data that nothing sent to it takes".to_owned();
         self.flight.copy_in().then_some(()).ok_or_else(|| EndReason::UpstreamQuit { detail: detail() })
@@ -221,15 +245,8 @@ impl Inspector {
         self.results.ready();
         for effect in landed.effects {
             match effect {
-                Effect::SqlPrepare { name, prepared } if landed.errored => self.names.add(&name, prepared),
-                Effect::SqlPrepare { name, prepared } => self.names.set(&name, prepared),
-                Effect::SqlDeallocate { .. } if landed.errored => {}
-                Effect::SqlDeallocate { name: Some(name) } => self.names.forget(&name),
-                Effect::SqlDeallocate { name: None } => self.names.forget_all(),
-                Effect::SqlDeclare { name, prepared, hold } => self.names.add_cursor(&name, prepared, hold),
-                Effect::SqlClose { .. } if landed.errored => {}
-                Effect::SqlClose { name } => self.names.close_cursor(name.as_deref()),
-                Effect::Parse { .. } | Effect::CloseStatement { .. } | Effect::ClosePortal => {}
+                Effect::Parse { .. } | Effect::CloseStatement { .. } | Effect::ClosePortal { .. } => {}
+                effect => self.apply(effect, landed.errored),
             }
         }
         self.judge.answered(landed.errored);

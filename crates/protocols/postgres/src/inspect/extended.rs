@@ -93,12 +93,15 @@ impl Inspector {
                 detail: "the scope changed during a Bind".to_owned(),
             }));
         };
+        let late = self.judge.late(&verdicts);
         let plan = self.begin(&judged.prepared, out, verdicts, bound)?.into_iter().next();
         self.flight.gather();
         self.results.expected.push(Expect::Completion);
         self.judge.bound(&judged.portal);
-        let portal = Portal { prepared: judged.prepared, rules: judged.rules, plan, described: false };
-        self.names.set_portal(&judged.portal, portal);
+        let name = judged.portal;
+        let BindJudged { prepared, rules, .. } = judged;
+        let portal = Portal { prepared, rules, plan, described: false, late, serial: 0 };
+        self.names.set_portal(&name, portal);
         Ok(())
     }
 
@@ -138,6 +141,9 @@ impl Inspector {
         if !fresh && let Err(refused) = self.judge_again(name) {
             return self.refuse(Unit::Extended, *refused, out);
         }
+        if let Err(refused) = self.judge_late(name) {
+            return self.refuse(Unit::Extended, *refused, out);
+        }
         let plan = match self.plan_of(name) {
             Ok(plan) => plan,
             Err(refused) => return self.refuse(Unit::Extended, *refused, out),
@@ -169,23 +175,26 @@ impl Inspector {
     /// What becomes of the rows an Execute gives. Where the portal is a cursor, or may be one of several, all that it can run must
     /// be masked alike.
     fn plan_of(&mut self, name: &[u8]) -> Result<Option<Arc<Plan>>, Box<refuse::Refused>> {
-        let certain = !self.names.is_rebound(name);
         if let Some(portal) = self.names.portal(name)
-            && certain
+            && self.is_certain(name)
         {
             return Ok(portal.plan.clone());
         }
         let known = self.names.portal(name).and_then(|portal| portal.plan.as_ref());
         let number = known.map_or(0, |plan| plan.number);
-        let runnable = self.names.runnable(name).unwrap_or_default();
+        let runnable = self.runnable(name).unwrap_or_default();
         let look = self.judge.look_of_any(&runnable, &self.session, &self.names, &self.flight)?;
         Ok(look.map(|look| Arc::new(look.plan(number, self.judge.masks()))))
     }
 
     /// Judges what an Execute runs: a cursor, or a portal that was bound before the policy changed.
     pub(super) fn judge_again(&mut self, name: &[u8]) -> Result<(), Box<refuse::Refused>> {
-        let runnable = self.names.runnable(name).unwrap_or_default();
-        if runnable.is_empty() && !self.judge.rules().is_pass_through() {
+        let runnable = self.runnable(name);
+        let unknown = runnable
+            .as_ref()
+            .is_none_or(|runnable| runnable.is_empty() && !self.judge.rules().is_pass_through());
+        let runnable = runnable.unwrap_or_default();
+        if unknown {
             return Err(Box::new(refuse::Refused::portal_unknown(&String::from_utf8_lossy(name))));
         }
         for prepared in &runnable {
@@ -205,18 +214,54 @@ impl Inspector {
         Ok(())
     }
 
+    /// Judges a portal again that looks its names up when it runs: what they mean by now is what it does.
+    fn judge_late(&mut self, name: &[u8]) -> Result<(), Box<refuse::Refused>> {
+        let Some(Portal { prepared, plan, late: Some(late), .. }) = self.names.portal(name) else {
+            return Ok(());
+        };
+        if late.epoch == self.judge.epoch() && !prepared.asks_session() {
+            return Ok(());
+        }
+        let (prepared, plan, late) = (Arc::clone(prepared), plan.clone(), late.clone());
+        let verdicts = self.judge.statements(&prepared, &self.session, &self.names, &self.flight)?;
+        let now = self.judge.late(&verdicts);
+        if now.as_ref().is_none_or(|now| now.resources != late.resources)
+            || !self.judge.looks_like(&verdicts, plan.as_deref())
+        {
+            let why =
+                "what the portal runs means something else by now than when it was bound; bind it again";
+            return Err(Box::new(self.judge.meant_otherwise(&prepared, why, &self.session)));
+        }
+        if let Some(portal) = self.names.portal_mut(name) {
+            portal.late = now;
+        }
+        Ok(())
+    }
+
+    /// Everything an `Execute` of this portal or cursor can run: see [`Names::runnable`](crate::session::names::Names::runnable).
+    fn runnable(&self, name: &[u8]) -> Option<Vec<Prepared>> {
+        let mut all = self.names.runnable(name)?;
+        all.extend(self.flight.declaring(name).map(Arc::clone));
+        Some(all)
+    }
+
+    /// Whether the name certainly means the portal bound last.
+    fn is_certain(&self, name: &[u8]) -> bool {
+        !self.names.is_uncertain(name) && self.flight.declaring(name).next().is_none()
+    }
+
     /// An Execute is sent: only now does the statement that was bound do anything.
     pub(super) fn executed(&mut self, name: &[u8]) {
         self.judge.runs(Some(name));
-        let runnable = self.names.runnable(name).unwrap_or_default();
+        let runnable = self.runnable(name).unwrap_or_default();
         if runnable.is_empty() || runnable.iter().any(may_copy) {
             self.flight.may_copy();
         }
-        let certain = !self.names.is_rebound(name);
-        let effects = self.names.portal(name).map(|portal| effects_of(&portal.prepared)).unwrap_or_default();
-        for effect in effects {
+        let certain = self.is_certain(name);
+        for effect in runnable.iter().flat_map(effects_of) {
             match effect {
                 Effect::SqlPrepare { name, prepared } if !certain => self.names.add(&name, prepared),
+                Effect::SqlDeclare { .. } => self.flight.add_effect(effect),
                 _ if !certain => {}
                 effect => self.flight.add_effect(effect),
             }

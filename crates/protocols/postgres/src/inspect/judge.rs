@@ -7,7 +7,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use portcullis_core::{EndReason, Obligation};
+use portcullis_core::{EndReason, Obligation, ResourceRef};
 use portcullis_policy::SessionRules;
 use portcullis_proxy::gate::{GateSession, Judged};
 use portcullis_sql::{
@@ -23,7 +23,7 @@ use crate::{
     session::{
         expected::Plan,
         flight::Flight,
-        names::{Names, Prepared},
+        names::{Late, Names, Prepared},
         outputs::Outputs,
     },
 };
@@ -32,7 +32,7 @@ mod looks;
 mod path;
 mod unread;
 
-use looks::Look;
+use looks::{Look, Made};
 use path::Alone;
 use unread::opaque_operation;
 
@@ -87,6 +87,8 @@ struct Cached {
     judged: Vec<Judged>,
     /// What its results are, where masks are in force.
     looks: Vec<Look>,
+    /// What it was allowed to do, where its names are looked up when it runs.
+    late: Option<Arc<[ResourceRef]>>,
     /// Code nobody sees into runs: afterwards the search path may be any.
     opaque: bool,
     /// What it sets, statements it executes included.
@@ -270,7 +272,7 @@ impl Judge {
             }
             judged.push(one);
         }
-        let looks = self.looks(analysis, &resolved, &view, session)?;
+        let looks = self.looks(analysis, &resolved, &view, session, Made::Now)?;
         let named: usize = resolved.iter().map(|resolved| resolved.operation.resources.len()).sum();
         let bytes = (judged.len() + named) * OVERHEAD + analysis.text().len();
         if self.cache.len() >= MAX_CACHED || self.cached_bytes + bytes > MAX_CACHED_BYTES {
@@ -280,14 +282,30 @@ impl Judge {
         // What the session itself decides (EXECUTE, FETCH) is judged anew each time: epoch 0 is never current.
         let epoch = if analysis.asks_session() { 0 } else { self.epoch };
         let opaque = resolved.iter().any(|resolved| resolved.opaque);
+        let late = looks_names_up_late(analysis).then(|| {
+            resolved.iter().flat_map(|resolved| resolved.operation.resources.iter().cloned()).collect()
+        });
         let settings = resolved.into_iter().flat_map(|resolved| resolved.settings).collect();
         if let Some(before) =
-            self.cache.insert(shape, Cached { epoch, bytes, judged, looks, opaque, settings })
+            self.cache.insert(shape, Cached { epoch, bytes, judged, looks, late, opaque, settings })
         {
             self.cached_bytes = self.cached_bytes.saturating_sub(before.bytes);
         }
         self.cached_bytes += bytes;
         Ok(Verdicts(shape))
+    }
+
+    /// What a judged text may do, where its names are looked up when it runs.
+    pub(super) fn late(&self, verdicts: &Verdicts) -> Option<Late> {
+        let resources = Arc::clone(self.cache.get(&verdicts.0)?.late.as_ref()?);
+        Some(Late { resources, epoch: self.epoch })
+    }
+
+    /// Whether the results of a judged statement are what a plan says.
+    pub(super) fn looks_like(&self, verdicts: &Verdicts, plan: Option<&Plan>) -> bool {
+        let Some(_) = &self.masks else { return true };
+        let look = self.cache.get(&verdicts.0).and_then(|cached| cached.looks.first());
+        look.zip(plan).is_some_and(|(look, plan)| look.is_of(plan))
     }
 
     /// Notes allowed judgements, one per statement, and tells the client of warnings.
@@ -375,6 +393,31 @@ impl Judge {
     }
 }
 
+/// Whether the server looks the names of a text up when it runs, not when it is bound: that of statements which are not planned.
+fn looks_names_up_late(analysis: &Analysis) -> bool {
+    let kinds = analysis.statements().iter().flat_map(Statement::kinds);
+    kinds.into_iter().any(|kind| {
+        !matches!(
+            kind.as_str(),
+            "select"
+                | "values"
+                | "insert"
+                | "update"
+                | "delete"
+                | "merge"
+                | "set"
+                | "reset"
+                | "show"
+                | "transaction"
+                | "begin"
+                | "commit"
+                | "rollback"
+                | "savepoint"
+                | "release"
+        )
+    })
+}
+
 /// Whether a statement may change what names mean: then the catalog is read again.
 pub(super) fn changes_structure(statement: &Statement) -> bool {
     // What is temporary is seen by this session alone, which remembers it by itself.
@@ -435,7 +478,9 @@ impl SessionState for View<'_> {
     }
 
     fn cursor(&self, name: &str) -> Vec<Arc<Analysis>> {
-        self.names.cursors(name)
+        let Some(mut all) = self.names.cursors(name) else { return Vec::new() };
+        all.extend(self.flight.declaring(significant(name.as_bytes())).map(Arc::clone));
+        all
     }
 
     fn may_be_temporary(&self, name: &str) -> bool {

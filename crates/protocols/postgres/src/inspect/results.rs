@@ -396,7 +396,11 @@ impl Inspector {
 
     fn seen(&self, tag: u8, fields: &ErrorFields<'_>) -> Result<Option<BytesMut>, EndReason> {
         let Some(masks) = self.judge.masks() else { return Ok(None) };
-        let touched = if self.results.touched { Touched::Protected } else { Touched::No };
+        // A cascade, a trigger or a rule gets to relations that no statement names.
+        let named = || fields.field(b's').zip(fields.field(b't'));
+        let protected =
+            self.results.touched || named().is_some_and(|(schema, table)| masks.protects(schema, table));
+        let touched = if protected { Touched::Protected } else { Touched::No };
         Ok(reports::report(&masks.tools(), tag, fields, touched)?)
     }
 

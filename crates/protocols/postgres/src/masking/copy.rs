@@ -139,7 +139,7 @@ impl CopyRows {
             if at > 0 {
                 out.put_u8(self.options.delimiter);
             }
-            if raw == &*self.options.null {
+            if raw == &*self.options.null && null_is_certain(raw) {
                 out.extend_from_slice(raw);
                 continue;
             }
@@ -200,6 +200,12 @@ impl CopyRows {
         out.extend_from_slice(end);
         Ok(())
     }
+}
+
+/// Whether no value is written like this null: a backslash in a value is doubled, anything else is as it is, so that the null
+/// would be a question about values. Of the empty one it tells no more than that.
+fn null_is_certain(null: &[u8]) -> bool {
+    null.is_empty() || null.starts_with(b"\\")
 }
 
 /// The row and its line end.

@@ -10,7 +10,7 @@
 
 use std::collections::VecDeque;
 
-use crate::codec::backend::TransactionStatus;
+use crate::codec::{backend::TransactionStatus, limits::significant};
 
 /// What a sync point will have done once the server has answered it without an error.
 #[derive(Clone, Debug)]
@@ -19,8 +19,8 @@ pub(crate) enum Effect<P> {
     Parse { name: Vec<u8>, prepared: P, weight: usize },
     /// A `Close` of a statement whose `CloseComplete` is owed.
     CloseStatement { name: Vec<u8> },
-    /// A `Close` of a portal.
-    ClosePortal,
+    /// A `Close` of a portal whose `CloseComplete` is owed: what was bound to it until then is gone.
+    ClosePortal { name: Vec<u8>, until: u64 },
     /// SQL-level `PREPARE`.
     SqlPrepare { name: Vec<u8>, prepared: P },
     /// SQL-level `DEALLOCATE` of one name, or of all.
@@ -291,17 +291,24 @@ impl<P> Flight<P> {
         self.settled(gone, weight);
     }
 
-    /// `ParseComplete` or `CloseComplete` arrived: the next protocol-level effect owed, if it is of that kind.
-    pub(crate) fn complete(&mut self, parse: bool) -> Option<Effect<P>> {
-        let front = self.groups.front_mut()?;
+    /// `ParseComplete` or `CloseComplete` arrived: the next protocol-level effect owed, if it is of that kind, last; before it the
+    /// SQL-level effects of what was sent before it in the same group, which the server has run by now without an error.
+    pub(crate) fn complete(&mut self, parse: bool) -> VecDeque<Effect<P>> {
+        let Some(front) = self.groups.front_mut() else { return VecDeque::new() };
         let at = front.effects.iter().position(|effect| match effect {
             Effect::Parse { .. } => parse,
-            Effect::CloseStatement { .. } | Effect::ClosePortal => !parse,
+            Effect::CloseStatement { .. } | Effect::ClosePortal { .. } => !parse,
             _ => false,
-        })?;
-        let effect = front.effects.remove(at)?;
-        self.settled(1, effect.weight());
-        Some(effect)
+        });
+        let Some(at) = at else { return VecDeque::new() };
+        let mut later = front.effects.split_off(at);
+        let (mut done, before): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut front.effects).into_iter().partition(Effect::is_sql);
+        done.extend(later.pop_front());
+        front.effects = before;
+        front.effects.append(&mut later);
+        self.settled(done.len(), done.iter().map(Effect::weight).sum());
+        done
     }
 
     /// `ReadyForQuery` arrived.
@@ -313,6 +320,19 @@ impl<P> Flight<P> {
         };
         self.settled(group.effects.len(), group.effects.iter().map(Effect::weight).sum());
         Landed { errored: group.errored, effects: group.effects }
+    }
+
+    /// What the cursors of a name on their way select.
+    pub(crate) fn declaring<'a>(&'a self, name: &'a [u8]) -> impl Iterator<Item = &'a P> {
+        let effects = self.groups.iter().flat_map(|group| &group.effects);
+        effects.filter_map(move |effect| match effect {
+            Effect::SqlDeclare { name: declared, prepared, .. }
+                if significant(declared.as_bytes()) == name =>
+            {
+                Some(prepared)
+            }
+            _ => None,
+        })
     }
 
     /// Every prepared statement on its way, oldest first, with its name and whether the group it was sent in still gathers.
@@ -437,7 +457,7 @@ mod tests {
         flight.gather();
         assert_eq!(flight.own_point_now(), OwnPoint::Unknown { ask: true });
         assert_eq!(flight.own_point_now(), OwnPoint::Unknown { ask: false });
-        assert!(flight.complete(true).is_some());
+        assert_eq!(flight.complete(true).len(), 1);
         flight.answered();
         flight.answered();
         assert_eq!(flight.own_point_now(), OwnPoint::Runs);
@@ -460,17 +480,31 @@ mod tests {
     }
 
     #[test]
+    fn effects_count_in_the_order_in_which_they_were_sent() {
+        let mut flight = Flight::<u8>::new(TransactionStatus::Idle);
+        flight.gather();
+        flight.add_effect(Effect::SqlPrepare { name: b"a".to_vec(), prepared: 1 });
+        flight.gather_effect(Effect::CloseStatement { name: b"a".to_vec() });
+        flight.gather_effect(parse("a"));
+        flight.sync();
+        let done = flight.complete(false);
+        assert!(matches!(done.front(), Some(Effect::SqlPrepare { .. })) && done.len() == 2);
+        assert_eq!(flight.complete(true).len(), 1);
+        assert!(flight.ready(TransactionStatus::Idle).effects.is_empty());
+    }
+
+    #[test]
     fn an_error_forgets_parses_that_will_not_complete() {
         let mut flight = Flight::<u8>::new(TransactionStatus::Idle);
         flight.gather_effect(parse("a"));
         flight.gather_effect(parse("b"));
         flight.sync();
         assert_eq!((flight.effects(), flight.held()), (2, 14));
-        assert!(flight.complete(true).is_some());
+        assert_eq!(flight.complete(true).len(), 1);
         assert_eq!((flight.effects(), flight.held()), (1, 7));
         flight.error();
         assert_eq!((flight.effects(), flight.held()), (0, 0));
-        assert!(flight.complete(true).is_none());
+        assert!(flight.complete(true).is_empty());
         assert!(flight.ready(TransactionStatus::Failed).errored);
         assert_eq!(flight.state(), TransactionStatus::Failed);
     }

@@ -6,6 +6,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use portcullis_core::ResourceRef;
 use portcullis_policy::SessionRules;
 use portcullis_sql::Analysis;
 
@@ -41,6 +42,19 @@ pub(crate) struct Portal {
     pub(crate) plan: Option<Arc<Plan>>,
     /// Its columns were asked for.
     pub(crate) described: bool,
+    /// What it was allowed to do, where its names are looked up when it runs.
+    pub(crate) late: Option<Late>,
+    /// Counts the session's Binds.
+    pub(crate) serial: u64,
+}
+
+/// A statement whose names are looked up when it runs, not when it is bound (`COPY`, `EXECUTE`, `FETCH`, whatever changes structure): it
+/// must mean then what it meant when it was allowed.
+#[derive(Debug, Clone)]
+pub(crate) struct Late {
+    pub(crate) resources: Arc<[ResourceRef]>,
+    /// The state of the judge at that time.
+    pub(crate) epoch: u64,
 }
 
 #[derive(Debug, Default)]
@@ -48,7 +62,9 @@ pub(crate) struct Names {
     prepared: HashMap<Vec<u8>, Candidates>,
     portals: HashMap<Vec<u8>, Portal>,
     /// What named portals were before they were bound again: where the server refused that, the first is still what runs.
-    rebound: HashMap<Vec<u8>, Candidates>,
+    rebound: HashMap<Vec<u8>, Rebound>,
+    /// Binds so far.
+    binds: u64,
     cursors: HashMap<Vec<u8>, Cursor>,
     temporaries: Vec<Box<str>>,
     temporaries_overflow: bool,
@@ -63,6 +79,13 @@ pub(crate) enum Candidates {
     Few(Vec<Prepared>),
     /// More than anybody has a use for; nothing can be said, so nothing may run.
     TooMany,
+}
+
+#[derive(Debug, Default)]
+struct Rebound {
+    candidates: Candidates,
+    /// The latest Bind among them.
+    latest: u64,
 }
 
 #[derive(Debug, Default)]
@@ -133,15 +156,19 @@ impl Names {
         }
     }
 
-    pub(crate) fn set_portal(&mut self, name: &[u8], portal: Portal) {
+    pub(crate) fn set_portal(&mut self, name: &[u8], mut portal: Portal) {
         self.held += weight(&portal.prepared);
+        self.binds += 1;
+        portal.serial = self.binds;
         match self.portals.get_mut(name) {
             Some(known) => {
-                let before = std::mem::replace(known, portal).prepared;
+                let Portal { prepared: before, serial, .. } = std::mem::replace(known, portal);
                 self.held = self.held.saturating_sub(weight(&before));
                 // The unnamed portal is replaced; binding a named one again fails while it lives.
                 if !name.is_empty() {
-                    self.rebound.entry(name.to_vec()).or_default().add(before, &mut self.held);
+                    let rebound = self.rebound.entry(name.to_vec()).or_default();
+                    rebound.candidates.add(before, &mut self.held);
+                    rebound.latest = serial;
                 }
             }
             None => {
@@ -164,23 +191,41 @@ impl Names {
         let mut all: Vec<Prepared> =
             self.portals.get(name).map(|p| Arc::clone(&p.prepared)).into_iter().collect();
         let cursor = self.cursors.get(name).map(|cursor| &cursor.candidates);
-        for candidates in self.rebound.get(name).into_iter().chain(cursor) {
+        let rebound = self.rebound.get(name).map(|rebound| &rebound.candidates);
+        for candidates in rebound.into_iter().chain(cursor) {
             all.extend(candidates.few()?.iter().map(Arc::clone));
         }
         Some(all)
     }
 
-    /// Whether it is certain which of several bound portals of that name the server has.
-    pub(crate) fn is_rebound(&self, name: &[u8]) -> bool {
-        self.rebound.contains_key(name)
+    /// Whether the name may mean another portal than the one bound last, or a cursor.
+    pub(crate) fn is_uncertain(&self, name: &[u8]) -> bool {
+        self.rebound.contains_key(name) || self.cursors.contains_key(name)
     }
 
-    pub(crate) fn close_portal(&mut self, name: &[u8]) {
-        if let Some(portal) = self.portals.remove(name) {
+    /// How many Binds there were so far.
+    pub(crate) fn binds(&self) -> u64 {
+        self.binds
+    }
+
+    /// The server has closed a portal: what was bound to the name by the `until`th Bind is gone. One that was sent later may live.
+    pub(crate) fn closed_portal(&mut self, name: &[u8], until: u64) {
+        if self.portals.get(name).is_some_and(|portal| portal.serial <= until)
+            && let Some(portal) = self.portals.remove(name)
+        {
             self.held = self.held.saturating_sub(weight(&portal.prepared));
         }
-        if let Some(known) = self.rebound.remove(name) {
-            self.held = self.held.saturating_sub(known.weight());
+        if self.rebound.get(name).is_some_and(|rebound| rebound.latest <= until)
+            && let Some(known) = self.rebound.remove(name)
+        {
+            self.held = self.held.saturating_sub(known.candidates.weight());
+        }
+    }
+
+    /// Something failed: a Bind to the unnamed portal that was sent behind it was skipped, and the portal before it may live.
+    pub(crate) fn forget_unnamed_portal(&mut self) {
+        if let Some(portal) = self.portals.remove(b"".as_slice()) {
+            self.held = self.held.saturating_sub(weight(&portal.prepared));
         }
     }
 
@@ -191,7 +236,7 @@ impl Names {
             *held = held.saturating_sub(weight(&portal.prepared));
         }
         for (_, known) in self.rebound.drain() {
-            *held = held.saturating_sub(known.weight());
+            *held = held.saturating_sub(known.candidates.weight());
         }
         self.cursors.retain(|_, cursor| {
             if !cursor.hold {
@@ -219,9 +264,9 @@ impl Names {
         });
     }
 
-    /// What `FETCH` can be reading.
-    pub(crate) fn cursors(&self, name: &str) -> Vec<Prepared> {
-        self.runnable(limits::significant(name.as_bytes())).unwrap_or_default()
+    /// What `FETCH` can be reading; `None` where it is too much to say.
+    pub(crate) fn cursors(&self, name: &str) -> Option<Vec<Prepared>> {
+        self.runnable(limits::significant(name.as_bytes()))
     }
 
     pub(crate) fn add_temporary(&mut self, name: &str) {
@@ -288,10 +333,10 @@ mod tests {
         for _ in 0..2 * MAX_CANDIDATES {
             names.add_cursor("e", prepared("SELECT 8"), true);
         }
-        assert!(names.cursors("e").is_empty() && names.runnable(b"e").is_none());
+        assert!(names.cursors("e").is_none());
         assert!(names.held > 6 * OVERHEAD);
         names.end_transaction();
-        assert!(names.cursors("d").is_empty() && names.cursors("c").len() == 1);
+        assert!(names.cursors("d").unwrap().is_empty() && names.cursors("c").unwrap().len() == 1);
         names.close_cursor(Some(b"c"));
         names.close_cursor(None);
         names.forget_all();

@@ -326,36 +326,63 @@ fn is_constant(value: &Value) -> bool {
     value.node().is_some_and(|node| matches!(node.kind, "AConst" | "ParamRef"))
 }
 
-/// As `FigureColnameInternal` (parse_target.c).
+/// What the server calls an output column without an alias (`FigureColname` in parse_target.c); nothing where that is not known.
 pub(super) fn name_of_output(value: &Value, depth: usize) -> Option<Box<str>> {
+    figured(value, depth).map(|(name, _)| name)
+}
+
+/// How good a name is: what stands around a weak one names the column instead.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Strength {
+    /// None, or that of a type.
+    Weak,
+    Strong,
+}
+
+/// `FigureColnameInternal`.
+fn figured(value: &Value, depth: usize) -> Option<(Box<str>, Strength)> {
     let node = value.node()?;
     if depth >= MAX_NAME_DEPTH {
         return None;
     }
-    let inner = |field: &str| node.get(field).and_then(|value| name_of_output(value, depth + 1));
+    let inner = |field: &str| match node.get(field) {
+        Some(value) => figured(value, depth + 1),
+        None => weak(NAMELESS),
+    };
     match node.kind {
-        "ColumnRef" => node.list("fields").iter().rev().find_map(Value::string).map(Into::into),
+        "ColumnRef" => strong(node.list("fields").iter().rev().find_map(Value::string)?),
         "AIndirection" => match node.list("indirection").iter().rev().find_map(Value::string) {
-            Some(name) => Some(name.into()),
+            Some(name) => strong(name),
             None => inner("arg"),
         },
-        "FuncCall" => name_of(node.list("funcname")).map(|name| name.name),
-        "TypeCast" => match inner("arg") {
-            Some(name) if &*name != "?column?" => Some(name),
-            _ => name_of(node.child("type_name")?.list("names")).map(|name| name.name),
+        "FuncCall" => strong(&name_of(node.list("funcname"))?.name),
+        "TypeCast" => match inner("arg")? {
+            (name, Strength::Strong) => Some((name, Strength::Strong)),
+            _ => weak(&name_of(node.child("type_name")?.list("names"))?.name),
         },
         "CollateClause" => inner("arg"),
-        "CaseExpr" => match inner("defresult") {
-            Some(name) if &*name != "?column?" => Some(name),
-            _ => Some("case".into()),
+        "CaseExpr" => match inner("defresult")? {
+            (name, Strength::Strong) => Some((name, Strength::Strong)),
+            _ => weak("case"),
         },
-        "CoalesceExpr" => Some("coalesce".into()),
-        "RowExpr" => Some("row".into()),
-        "AArrayExpr" => Some("array".into()),
-        "GroupingFunc" => Some("grouping".into()),
-        "AConst" | "BoolExpr" | "NullTest" | "BooleanTest" | "ParamRef" => Some("?column?".into()),
-        "AExpr" if node.int("kind") != i64::from(Kind::AexprNullif as i32) => Some("?column?".into()),
-        "AExpr" => Some("nullif".into()),
+        "CoalesceExpr" => strong("coalesce"),
+        "RowExpr" => strong("row"),
+        "AArrayExpr" => strong("array"),
+        "GroupingFunc" => strong("grouping"),
+        "AConst" | "BoolExpr" | "NullTest" | "BooleanTest" | "ParamRef" => weak(NAMELESS),
+        "AExpr" if node.int("kind") != i64::from(Kind::AexprNullif as i32) => weak(NAMELESS),
+        "AExpr" => strong("nullif"),
         _ => None,
     }
+}
+
+/// What a column is called that nothing names.
+const NAMELESS: &str = "?column?";
+
+fn weak(name: &str) -> Option<(Box<str>, Strength)> {
+    Some((name.into(), Strength::Weak))
+}
+
+fn strong(name: &str) -> Option<(Box<str>, Strength)> {
+    Some((name.into(), Strength::Strong))
 }

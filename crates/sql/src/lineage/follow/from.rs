@@ -11,6 +11,11 @@ use crate::{
     names::Name,
 };
 
+/// Functions of the server whose one column has a name of its own, whatever they are called (`chooseScalarFunctionAlias` in
+/// parse_relation.c): `value`.
+const NAMED_COLUMN: [&str; 4] =
+    ["json_array_elements", "json_array_elements_text", "jsonb_array_elements", "jsonb_array_elements_text"];
+
 impl<'a> Follow<'a> {
     /// Adds what `from` offers to `items`; the last one added is `from` itself.
     pub(super) fn from(
@@ -45,12 +50,15 @@ impl<'a> Follow<'a> {
             From::Function { uses, name, columns, count, single } => {
                 // Functions see what stands before them without a word.
                 let tag = self.computed_from(uses, &Scope::within(around, items))?;
-                let single = single.as_ref().is_some_and(|function| self.relations.is_servers_own(function));
+                let function = single.as_ref().filter(|function| self.relations.is_servers_own(function));
+                let single = function.is_some();
                 let complete = single || count.is_some();
                 let mut known: Vec<Column<'a>> =
                     columns.iter().map(|name| Column { name: Some(name), tag, type_oid: 0 }).collect();
                 if single && known.is_empty() {
-                    known.push(Column { name: name.as_deref(), tag, type_oid: 0 });
+                    let named = function.filter(|function| NAMED_COLUMN.contains(&&*function.name));
+                    let name = named.map_or(name.as_deref(), |_| Some("value"));
+                    known.push(Column { name, tag, type_oid: 0 });
                 }
                 // A view whose function is given a masked column: every column of it, known or not, is hidden.
                 if let (Some(_), false) = (tag, complete) {

@@ -32,9 +32,23 @@ impl Default for Look {
 }
 
 impl Look {
+    /// Whether a plan says the same.
+    pub(super) fn is_of(&self, plan: &Plan) -> bool {
+        (&self.output, &self.copy, self.touched) == (&plan.output, &plan.copy, plan.touched)
+    }
+
     pub(in crate::inspect) fn plan(self, number: u64, masks: Option<&Arc<Masks>>) -> Plan {
         Plan::new(number, masks.map(Arc::clone), self.output, self.copy, self.touched)
     }
+}
+
+/// When the names of a statement are looked up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Made {
+    /// When it runs.
+    Now,
+    /// They were when its cursor or portal was made, perhaps under another search path.
+    Earlier,
 }
 
 impl Judge {
@@ -45,9 +59,14 @@ impl Judge {
         resolved: &[Resolved],
         view: &View<'_>,
         session: &GateSession,
+        when: Made,
     ) -> Result<Vec<Look>, Box<Refused>> {
         let Some(masks) = &self.masks else { return Ok(Vec::new()) };
-        let outputs = analysis.masked(&masks.map, &*self.catalog, &self.paths, view).map_err(|refusal| {
+        let outputs = match when {
+            Made::Now => analysis.masked(&masks.map, &*self.catalog, &self.paths, view),
+            Made::Earlier => analysis.masked_as_made(&masks.map, &*self.catalog, &self.paths, view),
+        };
+        let outputs = outputs.map_err(|refusal| {
             let why = refusal.reason.clone();
             match (masks.rule(refusal.rule), resolved.get(refusal.statement)) {
                 (Some(rule), Some(statement)) => {
@@ -97,8 +116,11 @@ impl Judge {
         let mut found: Option<Look> = None;
         for prepared in runnable {
             let resolved = prepared.resolve_fully(&*self.catalog, &self.paths, &view);
-            let look =
-                self.looks(prepared, &resolved, &view, session)?.into_iter().next().unwrap_or_default();
+            let look = self
+                .looks(prepared, &resolved, &view, session, Made::Earlier)?
+                .into_iter()
+                .next()
+                .unwrap_or_default();
             match &found {
                 Some(known) if *known != look => {
                     let why = "the portal may run one of several statements whose results are masked differently; \
@@ -109,6 +131,16 @@ impl Judge {
             }
         }
         Ok(Some(found.unwrap_or_default()))
+    }
+
+    /// Refuses what does not mean any more what it was allowed as.
+    pub(in crate::inspect) fn meant_otherwise(
+        &self,
+        prepared: &Prepared,
+        why: &str,
+        session: &GateSession,
+    ) -> Refused {
+        self.opaque(prepared.text().as_bytes(), why.to_owned(), session)
     }
 
     /// What becomes of the results of a text that was not read: nothing of a masked column may be in them.
