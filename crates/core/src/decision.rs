@@ -35,7 +35,8 @@ impl fmt::Display for Verdict {
 /// The rule that decided, and where it stands.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleRef {
-    /// `grant`, `guardrail`, `default-deny`, `condition`, `classification`, `identity`, `liveness`, `window`, `limit`, `database`.
+    /// What sort of rule: `grant`, `guardrail`, `mask`, `default-deny`, `condition`, `classification`, `identity`, `window`,
+    /// `database`, `block`, `recording`.
     pub kind: Cow<'static, str>,
     /// The rule's name, or a grant's id.
     pub name: String,
@@ -104,7 +105,7 @@ pub struct DecisionEvent {
     pub at: Timestamp,
     /// The session.
     pub session: SessionId,
-    /// Counts the session's decisions from 1.
+    /// Counts the session's decisions from 1; 0 is the connect.
     pub number: u64,
     /// The strongest verb of the operation, `connect` for opening.
     pub verb: Verb,

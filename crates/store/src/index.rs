@@ -219,7 +219,8 @@ impl<'a> Indexer<'a> {
             Verdict::Hold => &mut counts.held,
             Verdict::Deny => &mut counts.denied,
         } += 1;
-        if (event.decision, event.verb, event.number) == (Verdict::Deny, Verb::Connect, 1) {
+        // The connect itself is number 0; what a session does later may need `connect`, too.
+        if (event.decision, event.verb, event.number) == (Verdict::Deny, Verb::Connect, 0) {
             self.transaction.execute(
                 "UPDATE sessions SET ended_at = ?2, ending = 'refused' WHERE id = ?1 AND ended_at IS NULL",
                 params![session.id, event.at.as_micros()],

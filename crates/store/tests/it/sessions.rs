@@ -36,10 +36,25 @@ fn a_session_is_live_until_it_ends_and_its_decisions_are_counted() {
 fn a_refused_attempt_is_no_live_session() {
     let gateway = Gateway::new();
     let session = session("a", "logs");
-    let refusal = DecisionEvent { verb: Verb::Connect, ..decision(&session, 1, Verdict::Deny, "") };
+    let refusal =
+        DecisionEvent { at: at(3), verb: Verb::Connect, ..decision(&session, 0, Verdict::Deny, "") };
     gateway.append(Some(&session), &[AuditEvent::Decision(refusal)]);
     gateway.ship();
-    assert_eq!(find(&gateway, SessionQuery::default())[0].ending, Ending::Refused { at: at(1) });
+    assert_eq!(find(&gateway, SessionQuery::default())[0].ending, Ending::Refused { at: at(3) });
+    let live = SessionQuery { which: Sessions::Live, ..SessionQuery::default() };
+    assert_eq!(find(&gateway, live), []);
+}
+
+#[test]
+fn a_session_that_was_refused_a_connect_later_on_is_still_live() {
+    let gateway = Gateway::new();
+    let session = session("a", "logs");
+    let connects = [(0, Verdict::Allow), (1, Verdict::Deny)].map(|(number, verdict)| {
+        AuditEvent::Decision(DecisionEvent { verb: Verb::Connect, ..decision(&session, number, verdict, "") })
+    });
+    gateway.append(Some(&session), &connects);
+    gateway.ship();
+    assert_eq!(find(&gateway, SessionQuery::default())[0].ending, Ending::Open);
 }
 
 #[test]
