@@ -23,6 +23,9 @@ use crate::{
     tree::{BLOCK_LEAVES, Tree},
 };
 
+/// What also leaves a proof that is ahead of what it proves.
+const COPIED: &str = "this is a copy taken while the gateway ran, with checkpoints younger than its";
+
 pub(super) struct Pass {
     journal: PathBuf,
     notes: Notes,
@@ -43,6 +46,8 @@ pub(super) struct Pass {
     retained: u64,
     /// Whether the event before says that a gateway stopped.
     after_stop: bool,
+    /// Whether the journal was read to its end.
+    ended: bool,
 }
 
 /// Why the pass ends early.
@@ -83,6 +88,7 @@ impl Pass {
             outcome: Outcome::default(),
             retained: 0,
             after_stop: false,
+            ended: false,
             journal: journal.to_owned(),
         })
     }
@@ -104,10 +110,11 @@ impl Pass {
             Ok(()) => false,
             Err(Stop::Cannot(error)) => return Err(error),
             Err(Stop::Broken(finding)) => {
+                // At the end of what is there: nothing was left unread.
+                let all_read = self.ended && finding.what == What::RolledBack;
                 // Before what is wrong with checkpoints: an event says more.
-                let rolled_back = finding.what == What::RolledBack;
                 report.findings.insert(0, *finding);
-                !rolled_back
+                !all_read
             }
         };
         report.stopped = stopped;
@@ -350,7 +357,9 @@ impl Pass {
 
     fn leaf_missing(&self, sequence: u64) -> Finding {
         let (path, offset) = self.leaf_place(sequence);
-        let text = format!("the leaf hash of event {sequence} is gone, and a checkpoint covers it");
+        let text = format!(
+            "the leaf hash of event {sequence} is gone, and a checkpoint covers it; or {COPIED} leaf hashes"
+        );
         Finding::new(What::Truncated, Cause::Unclear, path, text).at(offset).event(sequence)
     }
 
@@ -447,6 +456,7 @@ impl Pass {
 
     /// The journal is read to its end: nothing may be signed or hashed behind it.
     fn end(&mut self, last: Option<&Segment>) -> Result<(), Finding> {
+        self.ended = true;
         let end = self.tree.size();
         let (path, offset) = match last {
             Some(segment) => (segment.path.clone(), segment.bytes.len() as u64),
@@ -458,9 +468,8 @@ impl Pass {
                 true => format!("a checkpoint covers {signed}"),
                 false => format!("there are leaf hashes of {}", self.leaf_count),
             };
-            let text = format!("the journal was cut: it has {end} events, and {by}");
-            let cause = if signed > end { Cause::Intent } else { Cause::Unclear };
-            return Err(Finding::new(What::Truncated, cause, path, text).at(offset).event(end));
+            let text = format!("the journal was cut: it has {end} events, and {by}; or {COPIED} events");
+            return Err(Finding::new(What::Truncated, Cause::Unclear, path, text).at(offset).event(end));
         }
         if let Some((size, _)) = self.kept.last_key_value() {
             let text = format!(

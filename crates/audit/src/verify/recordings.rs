@@ -22,7 +22,7 @@ pub(super) struct Outcome {
     sealed: BTreeMap<(SessionId, u32), Announced>,
     /// Sessions whose recordings retention deleted.
     pub(super) deleted: HashSet<SessionId>,
-    /// Whether all of the journal was read.
+    /// Whether the journal was read to its end. If not, what was announced after that is not known.
     pub(super) complete: bool,
 }
 
@@ -109,29 +109,49 @@ impl Folder {
                     continue;
                 }
                 None => {
+                    // So is one that was sealed after its folder was copied, in a copy of files that were in use.
                     let text = format!(
-                        "segment {number} of the recording is gone, and no signed retention event says so"
+                        "segment {number} of the recording is gone, and no signed retention event says so; or this is a \
+                         copy whose recordings were taken before its journal"
                     );
-                    broken(What::Missing, Cause::Intent, &self.path.join(session.to_string()), text)
+                    broken(What::Missing, Cause::Unclear, &self.path.join(session.to_string()), text)
                 }
             };
             report.findings.push(finding);
         }
+        self.check_unannounced(outcome, report);
+        for path in &self.strangers {
+            report.notes.push(format!("`{}` is no recording of this gateway", path.display()));
+        }
+        Ok(())
+    }
+
+    fn check_unannounced(&self, outcome: &Outcome, report: &mut Report) {
         let unannounced = self.found.iter().filter(|(key, _)| !outcome.sealed.contains_key(key));
+        if !outcome.complete {
+            report.notes.push(not_checked(unannounced.count()));
+            return;
+        }
         for ((session, number), path) in unannounced {
             // The newest may just have been sealed, and its announcement be on its way; it comes again after a crash.
             let newest = !outcome.sealed.keys().any(|(other, later)| other == session && later > number);
             if newest {
                 report.notes.push(format!("`{}` is not announced in the journal yet", path.display()));
-            } else if outcome.complete && !outcome.deleted.contains(session) {
+            } else if !outcome.deleted.contains(session) {
                 let text = format!("segment {number} of the recording was never announced");
                 report.findings.push(Finding::new(What::Inserted, Cause::Intent, path, text));
             }
         }
-        for path in &self.strangers {
-            report.notes.push(format!("`{}` is no recording of this gateway", path.display()));
-        }
-        Ok(())
+    }
+}
+
+/// Reading the journal stopped: what recordings are there that it did not announce up to then.
+fn not_checked(there: usize) -> String {
+    let text = "reading the journal stopped: recordings announced after that were not checked";
+    match there {
+        0 => text.to_owned(),
+        1 => format!("{text}; 1 sealed segment is there that was not announced before"),
+        more => format!("{text}; {more} sealed segments are there that were not announced before"),
     }
 }
 

@@ -338,6 +338,45 @@ fn a_state_taken_back_is_only_caught_by_a_checkpoint_kept_elsewhere() {
     assert_eq!(report.findings[0].what, What::RolledBack, "{report:#?}");
 }
 
+#[test]
+fn a_copy_whose_proof_is_younger_than_its_events_may_be_one_of_files_in_use() {
+    let signed = Signed::empty();
+    let running = signed.start();
+    running.write(&signed, "before the segments are copied");
+    running.stop();
+    let copy = signed.dir.path().join("copy");
+    copy_folder(&signed.journal(), &copy);
+    let running = signed.start();
+    running.write(&signed, "between");
+    running.stop();
+    let check =
+        || verify(&Sources { journal: copy.clone(), ..signed.sources() }, &signed.verifier, &mut |_| {});
+    // The proof first: the copy verifies, whatever came later.
+    let good = check().unwrap();
+    fs::copy(signed.segment(1), copy.join("0000000001.seg")).unwrap();
+    let more = check().unwrap();
+    assert!(good.is_good() && more.is_good() && more.uncovered == 1, "{good:#?} {more:#?}");
+    // The other way round: checkpoints cover leaf hashes that came later, or events that did.
+    let expect = |text: &str| {
+        let report = check().unwrap();
+        let first = &report.findings[0];
+        assert_eq!((first.what, first.cause, first.sequence), (What::Truncated, Cause::Unclear, Some(1)));
+        assert!(
+            first.text.contains("a copy taken while the gateway ran") && first.text.contains(text),
+            "{first:?}"
+        );
+    };
+    fs::copy(signed.proof("checkpoints"), copy.join("proof/checkpoints")).unwrap();
+    expect("the leaf hash of event 1 is gone");
+    fs::remove_dir_all(copy.join("proof")).unwrap();
+    copy_folder(&signed.journal().join("proof"), &copy.join("proof"));
+    assert!(check().unwrap().is_good());
+    let mut segment = Opened::read(&copy.join("0000000001.seg"));
+    segment.frames.truncate(1);
+    segment.write();
+    expect("the journal was cut: it has 1 events, and a checkpoint covers 2");
+}
+
 fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
     fs::create_dir_all(to).unwrap();
     for entry in fs::read_dir(from).unwrap() {

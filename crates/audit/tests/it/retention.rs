@@ -128,7 +128,7 @@ fn recordings_are_checked_against_what_was_announced() {
     fs::write(&paths[1], [2; 99]).unwrap();
     assert_eq!(check().findings[0].what, What::Truncated);
     fs::remove_file(&paths[1]).unwrap();
-    assert_eq!((check().findings[0].what, check().findings[0].cause), (What::Missing, Cause::Intent));
+    assert_eq!((check().findings[0].what, check().findings[0].cause), (What::Missing, Cause::Unclear));
     fs::write(&paths[1], [2; 100]).unwrap();
     // Before an announced one: nobody ever sealed it.
     fs::write(paths[0].with_file_name("000000.rec"), b"x").unwrap();
@@ -148,4 +148,29 @@ fn recordings_are_checked_against_what_was_announced() {
     running.stop();
     let report = check();
     assert!(report.is_good() && report.recordings_deleted == 3, "{report:#?}");
+}
+
+#[test]
+fn recordings_announced_after_the_first_broken_event_are_said_once_to_be_unchecked() {
+    let signed = Signed::empty();
+    let running = signed.start();
+    sealed(&signed, &running, 1, b"before");
+    running.write(&signed, "statement");
+    for segment in 2..=4 {
+        sealed(&signed, &running, segment, b"after");
+    }
+    running.stop();
+    let recordings = Some(signed.dir.path().join("recordings"));
+    let sources = Sources { recordings, ..signed.sources() };
+    let check = || verify(&sources, &signed.verifier, &mut |_| {}).unwrap();
+    assert_eq!((check().is_good(), check().recordings, check().notes), (true, 4, Vec::new()));
+
+    let mut segment = Opened::read(&signed.segment(1));
+    rewrite(&mut segment.frames[1].1);
+    segment.write();
+    let report = check();
+    assert_eq!((report.findings.len(), report.stopped, report.recordings), (1, true, 1), "{report:#?}");
+    let said = "reading the journal stopped: recordings announced after that were not checked; \
+                3 sealed segments are there that were not announced before";
+    assert_eq!(report.notes, [said]);
 }
