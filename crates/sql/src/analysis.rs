@@ -195,6 +195,8 @@ pub(crate) struct Uses {
     pub(crate) functions: Vec<FunctionUse>,
     pub(crate) operators: Vec<Name>,
     pub(crate) types: Vec<Name>,
+    /// Types, those of the server too, that something other than a constant may be cast to.
+    pub(crate) casts: Vec<Name>,
     /// Objects of other sorts that stand in schemas (functions, types, …) and are made, changed or dropped: verb admin.
     pub(crate) objects: Vec<(Name, Lookup)>,
     /// Pairs that need no catalog: `admin` on `server/role/x`, `write` on `channel/x`.

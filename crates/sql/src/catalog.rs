@@ -259,8 +259,11 @@ pub struct Type {
     pub schema: Box<str>,
     /// The name.
     pub name: Box<str>,
-    /// The oids of the functions that may run when a value becomes one: domain checks, cast functions, input functions.
+    /// The oids of the functions that may run when a value becomes one: domain checks, input functions, functions of casts that
+    /// are made without a word.
     pub calls: Vec<u32>,
+    /// The oids of the functions of casts that are made only where one is written (`pg_cast.castcontext` is `e`).
+    pub casts: Vec<u32>,
 }
 
 /// What resolution asks about one database.
@@ -332,7 +335,10 @@ impl CatalogSnapshot {
     pub fn add_type(&mut self, of: Type) {
         let types = self.types.entry(of.schema.clone()).or_default();
         match types.get_mut(&of.name) {
-            Some(known) => known.calls.extend(of.calls),
+            Some(known) => {
+                known.calls.extend(of.calls);
+                known.casts.extend(of.casts);
+            }
             None => {
                 types.insert(of.name.clone(), of);
             }

@@ -251,6 +251,20 @@ impl<'a> Resolver<'a> {
                 }
             }
         }
+        self.casts(&uses.casts);
+    }
+
+    /// Functions of users that run where something is cast to one of these types.
+    fn casts(&mut self, types: &[Name]) {
+        let catalog = self.catalog;
+        for name in types {
+            for schema in self.schemas_for(name) {
+                if let Some(found) = catalog.type_named(&schema, &name.name) {
+                    self.calls(&found.calls, None);
+                    self.calls(&found.casts, None);
+                }
+            }
+        }
     }
 
     /// What `EXECUTE` and `FETCH` run, from this text or from the session.

@@ -43,6 +43,7 @@ pub(crate) struct Walker<'a> {
     met: Vec<usize>,
     known_functions: HashSet<FunctionUse>,
     known_names: HashSet<(bool, Name)>,
+    known_casts: HashSet<Name>,
     levels: Vec<Level>,
     /// Names of CTEs in scope, innermost last.
     ctes: Vec<Box<str>>,
@@ -69,6 +70,7 @@ impl<'a> Walker<'a> {
             met: Vec::new(),
             known_functions: HashSet::new(),
             known_names: HashSet::new(),
+            known_casts: HashSet::new(),
             levels: Vec::new(),
             ctes: Vec::new(),
             verb: Verb::Admin,
@@ -132,8 +134,12 @@ impl<'a> Walker<'a> {
             if *name == "behavior" && matches!(value, Value::Int(CASCADE)) {
                 self.fixed(Verb::Admin, "server/cascade".to_owned());
             }
-            if !but.contains(name) {
-                self.value(value);
+            if but.contains(name) {
+                continue;
+            }
+            match calls::NAME_TYPES.contains(&node.kind) {
+                true => self.without_casts(value),
+                false => self.value(value),
             }
         }
     }
@@ -172,6 +178,8 @@ impl<'a> Walker<'a> {
             "JoinExpr" => return self.join(node),
             "RangeTableSample" => self.table_sample(node),
             "TypeName" => self.type_name(node),
+            // The text of a constant is read by the type itself.
+            "TypeCast" if node.child("arg").is_some_and(is_text) => return self.typed(node),
             // What LIKE copies is looked at, not changed.
             "TableLikeClause" => return self.with_verb(Verb::Read, |walker| walker.fields(node, &[])),
             "CommonTableExpr" => self.refuse("a CTE stands where none is expected"),
@@ -434,6 +442,12 @@ pub(crate) fn name_of(parts: &[Value]) -> Option<Name> {
         [only] => Some(Name::bare(only.string()?)),
         [.., schema, name] => Some(Name::qualified(schema.string()?, name.string()?)),
     }
+}
+
+/// Whether a node is a string or null, of no type yet.
+fn is_text(node: &Node) -> bool {
+    node.kind == "AConst"
+        && (node.flag("isnull") || node.child("val").is_some_and(|value| value.kind == "String"))
 }
 
 /// The text of a constant; through a cast only where that keeps the text.

@@ -11,6 +11,22 @@ use crate::{
 /// Built-in functions whose constant arguments decide what they do.
 const DECIDED_BY_CONSTANTS: [&str; 5] = ["set_config", "nextval", "setval", "currval", "pg_notify"];
 
+/// Nodes that name types without a cast to them: what they are given is converted without a word, or read by the type itself.
+pub(super) const NAME_TYPES: [&str; 12] = [
+    "ColumnDef",
+    "PrepareStmt",
+    "FunctionParameter",
+    "DefElem",
+    "ObjectWithArgs",
+    "CreateFunctionStmt",
+    "CreateCastStmt",
+    "CreateTransformStmt",
+    "CreateOpClassStmt",
+    "CreateOpClassItem",
+    "CreateDomainStmt",
+    "RangeTableFuncCol",
+];
+
 impl Walker<'_> {
     pub(super) fn use_function(&mut self, function: FunctionUse) {
         if self.known_functions.insert(function.clone()) {
@@ -41,6 +57,7 @@ impl Walker<'_> {
         if let [_] = arguments {
             // `t(x)` can be a cast to the type t.
             self.use_type(name.clone());
+            self.use_cast(name.clone());
         }
         self.use_function(FunctionUse { name, args, form, constants });
     }
@@ -104,7 +121,38 @@ impl Walker<'_> {
 
     pub(super) fn type_name(&mut self, node: &Node) {
         if let Some(name) = name_of(node.list("names")) {
+            self.use_type(name.clone());
+            self.use_cast(name);
+        }
+    }
+
+    /// A node whose type is named without a cast to it.
+    pub(super) fn typed(&mut self, node: &Node) {
+        if let Some(of) = node.child("type_name") {
+            self.names_type(of);
+        }
+        self.fields(node, &["type_name"]);
+    }
+
+    /// A field in which types are named, not cast to.
+    pub(super) fn without_casts(&mut self, value: &Value) {
+        match value {
+            Value::Node(of) if of.kind == "TypeName" => self.names_type(of),
+            Value::List(items) => items.iter().for_each(|item| self.without_casts(item)),
+            other => self.value(other),
+        }
+    }
+
+    pub(super) fn names_type(&mut self, node: &Node) {
+        if let Some(name) = name_of(node.list("names")) {
             self.use_type(name);
+        }
+        self.fields(node, &[]);
+    }
+
+    fn use_cast(&mut self, name: Name) {
+        if self.known_casts.insert(name.clone()) {
+            self.uses.casts.push(name);
         }
     }
 

@@ -137,7 +137,18 @@ fn functions(catalog: &mut CatalogSnapshot) {
         |name: &str, calls: Vec<u32>| Operator { schema: "public".into(), name: name.into(), calls };
     catalog.add_operator(operator("===", vec![30_005]));
     catalog.add_operator(operator("%%", vec![30_007]));
-    catalog.add_type(Type { schema: "public".into(), name: "checked".into(), calls: vec![30_005] });
+    catalog.add_type(Type {
+        schema: "public".into(),
+        name: "checked".into(),
+        calls: vec![30_005],
+        casts: vec![],
+    });
+    // A cast from some type to one of the server's that is made only where it is written, and one without a word.
+    let cast =
+        |name: &str, calls, casts| Type { schema: "pg_catalog".into(), name: name.into(), calls, casts };
+    catalog.add_type(cast("xml", vec![], vec![30_005]));
+    catalog.add_type(cast("int4", vec![], vec![30_005]));
+    catalog.add_type(cast("macaddr", vec![30_005], vec![]));
 }
 
 /// One session: `PREPARE remembered AS DELETE …` and the cursor `open_cursor` over `public.orders`.

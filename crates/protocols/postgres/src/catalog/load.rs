@@ -53,14 +53,22 @@ const STATEMENTS: [&str; 11] = [
     "SELECT n.nspname::text, o.oprname::text, f::text
      FROM pg_operator o JOIN pg_namespace n ON n.oid = o.oprnamespace,
         unnest(ARRAY[o.oprcode, o.oprrest, o.oprjoin]::oid[]) f WHERE o.oid >= 16384 AND f <> 0",
-    "SELECT n.nspname::text, t.typname::text, x.f::text FROM (
-        SELECT k.contypid AS typ, m[1]::oid AS f FROM pg_constraint k,
+    // What runs for a type runs for domains over it and arrays of it.
+    "WITH RECURSIVE x (typ, f, written) AS (
+        SELECT k.contypid, m[1]::oid, false FROM pg_constraint k,
             regexp_matches(k.conbin::text, ':(?:funcid|opfuncid) ([0-9]+)', 'g') m WHERE k.contypid <> 0
-        UNION SELECT c.casttarget, c.castfunc FROM pg_cast c WHERE c.oid >= 16384 AND c.castfunc <> 0
-        UNION SELECT t.oid, f FROM pg_type t,
+        UNION SELECT c.casttarget, c.castfunc, c.castcontext = 'e' FROM pg_cast c WHERE c.oid >= 16384 AND c.castfunc <> 0
+        UNION SELECT t.oid, f, false FROM pg_type t,
             unnest(ARRAY[t.typinput, t.typoutput, t.typreceive, t.typsend, t.typmodin]::oid[]) f
             WHERE t.oid >= 16384 AND f >= 16384
-     ) x JOIN pg_type t ON t.oid = x.typ JOIN pg_namespace n ON n.oid = t.typnamespace",
+     ), made (typ, of) AS (
+        SELECT typ, typ FROM x
+        UNION SELECT p.oid, made.of FROM made JOIN (
+            SELECT oid, typbasetype AS part FROM pg_type WHERE typbasetype <> 0
+            UNION ALL SELECT oid, typelem FROM pg_type WHERE typelem <> 0) p ON p.part = made.typ
+     )
+     SELECT DISTINCT n.nspname::text, t.typname::text, x.f::text, x.written::text FROM x JOIN made ON made.of = x.typ
+        JOIN pg_type t ON t.oid = made.typ JOIN pg_namespace n ON n.oid = t.typnamespace",
     "SELECT i.inhrelid::text, i.inhparent::text FROM pg_inherits i
      UNION ALL SELECT c.oid::text, t.typrelid::text FROM pg_class c JOIN pg_type t ON t.oid = c.reloftype",
     "SELECT t.oid::text FROM pg_type t JOIN pg_proc p ON p.oid = t.typsend WHERE t.oid >= 16384
@@ -93,7 +101,9 @@ pub(super) async fn read(mut transport: Transport) -> Result<CatalogSnapshot, Lo
     // The answer is complete; a server that is slow to hear the goodbye does not matter.
     let _ = transport.write_all(&out).await;
     let _ = transport.shutdown().await;
-    snapshot(results, &definitions.unwrap_or_default())
+    // Off the reactor: a large catalog takes longer than other sessions should wait.
+    let made = tokio::task::spawn_blocking(move || snapshot(results, &definitions.unwrap_or_default()));
+    made.await.map_err(|error| LoadError(error.to_string()))?
 }
 
 /// One simple query whose answers are rows of text, as many results as expected.
@@ -178,10 +188,14 @@ fn snapshot(results: Vec<Vec<Row>>, definitions: &[Row]) -> Result<CatalogSnapsh
         });
     }
     for row in &types {
+        let function = vec![number(row, 2).ok_or_else(odd)?];
+        let written = cell(row, 3).ok_or_else(odd)? == "true";
+        let (calls, casts) = if written { (Vec::new(), function) } else { (function, Vec::new()) };
         snapshot.add_type(Type {
             schema: cell(row, 0).ok_or_else(odd)?.into(),
             name: cell(row, 1).ok_or_else(odd)?.into(),
-            calls: vec![number(row, 2).ok_or_else(odd)?],
+            calls,
+            casts,
         });
     }
     Ok(snapshot)
