@@ -103,7 +103,7 @@ async fn full_disk(sync: &str) {
 }
 
 /// Sets the soft and hard limit on the size of files of a running process.
-fn limit(id: u32, limits: &str) {
+pub fn limit(id: u32, limits: &str) {
     let status = Command::new("prlimit").arg(format!("--pid={id}")).arg(format!("--fsize={limits}")).status();
     assert!(status.unwrap().success());
 }

@@ -2,6 +2,7 @@
 //! And `kill -9` under recorded traffic: what can be read afterwards.
 
 use std::{
+    os::unix::fs::PermissionsExt as _,
     path::PathBuf,
     sync::{
         Arc,
@@ -11,9 +12,10 @@ use std::{
 };
 
 use portcullis_core::{AuditEvent, EndReason};
+use portcullis_testkit::{GatewayOptions, Scratch};
 use serde_json::Value;
 
-use super::{Setup, Stage, client};
+use super::{Setup, Stage, client, journal_failure::limit};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const SQL: &str = "CREATE TABLE events (id int PRIMARY KEY, body text);
@@ -29,16 +31,42 @@ async fn stage() -> Stage {
     Stage::start(setup).await
 }
 
-/// Tries until the session is ended: (severity, SQLSTATE, message). What is recorded may wait 50 ms before it is written.
-async fn until_ended(client: &tokio_postgres::Client) -> (String, String, String) {
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        if let Err(error) = client.simple_query("SELECT * FROM events").await {
-            let told = error.as_db_error().unwrap_or_else(|| panic!("the client is told why: {error:?}"));
-            return (told.severity().to_owned(), told.code().code().to_owned(), told.message().to_owned());
-        }
-        assert!(Instant::now() < deadline, "it goes on unrecorded");
+/// A session whose end is heard, whether or not something is asked at that moment.
+struct Watched {
+    client: tokio_postgres::Client,
+    ended: tokio::task::JoinHandle<Result<(), tokio_postgres::Error>>,
+}
+
+impl Watched {
+    async fn open(stage: &Stage, token: &str) -> Self {
+        let (client, connection) = client::open(&stage.target("shop", token)).await.unwrap();
+        Self { client, ended: tokio::spawn(connection) }
     }
+
+    /// Asks until the session is ended: what its client was told. What is recorded may wait 50 ms before it is written.
+    async fn asks_until_ended(self, sql: &str) -> (String, String, String) {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.client.simple_query(sql).await {
+                Err(error) if error.as_db_error().is_some() => return told(&error),
+                Err(_) => return self.is_ended().await,
+                Ok(_) => assert!(Instant::now() < deadline, "it goes on unrecorded"),
+            }
+        }
+    }
+
+    /// Waits for its end without asking anything.
+    async fn is_ended(self) -> (String, String, String) {
+        let ended = tokio::time::timeout(PATIENCE, self.ended).await.expect("it is never ended");
+        told(&ended.unwrap().expect_err("an end with a reason"))
+    }
+}
+
+/// (severity, SQLSTATE, message)
+#[track_caller]
+fn told(error: &tokio_postgres::Error) -> (String, String, String) {
+    let told = error.as_db_error().unwrap_or_else(|| panic!("the client is told why: {error:?}"));
+    (told.severity().to_owned(), told.code().code().to_owned(), told.message().to_owned())
 }
 
 /// Opens a session once that works again.
@@ -75,11 +103,17 @@ async fn ready(stage: &Stage) -> String {
 async fn recorded_sessions_end_and_none_begins_while_the_folder_cannot_be_written() {
     let mut stage = stage().await;
     let token = stage.token().await;
-    let recorded = client::connect(&stage.target("shop", &token)).await.unwrap();
-    let idle = client::connect(&stage.target("shop", &token)).await.unwrap();
+    let recorded = Watched::open(&stage, &token).await;
+    let idle = Watched::open(&stage, &token).await;
     let unrecorded = client::connect(&stage.target("unrecorded", &token)).await.unwrap();
-    recorded.simple_query("SELECT 'before' FROM events").await.unwrap();
-    idle.simple_query("SELECT 'before' FROM events").await.unwrap();
+    recorded.client.simple_query("SELECT 'before' FROM events").await.unwrap();
+    idle.client.simple_query("SELECT 'before' FROM events").await.unwrap();
+
+    // Once it is in the files it stays there, whatever becomes of the folder.
+    let deadline = Instant::now() + PATIENCE;
+    while everything_exported(&stage).await.matches("'before'").count() < 2 {
+        assert!(Instant::now() < deadline, "it was never written");
+    }
 
     // Root may write where permissions forbid it; nobody writes into a folder that is a file.
     let folder = stage.gateway.data().join("recordings/open");
@@ -87,11 +121,15 @@ async fn recorded_sessions_end_and_none_begins_while_the_folder_cannot_be_writte
     std::fs::rename(&folder, &aside).unwrap();
     std::fs::write(&folder, "no folder").unwrap();
 
-    let (severity, code, message) = until_ended(&recorded).await;
+    let (severity, code, message) = recorded.asks_until_ended("SELECT * FROM events").await;
     assert_eq!((&*severity, &*code), ("FATAL", "57P01"), "{message}");
     assert!(message.contains("record"), "{message}");
-    let (_, code, _) = until_ended(&idle).await;
-    assert_eq!(code, "57P01", "one that has nothing to record ends too");
+    let (severity, code, message) = idle.is_ended().await;
+    assert_eq!(
+        (&*severity, &*code),
+        ("FATAL", "57P01"),
+        "one that has nothing to record ends too: {message}"
+    );
     let Err(refused) = client::connect(&stage.target("shop", &token)).await else {
         panic!("a session nobody could replay")
     };
@@ -115,10 +153,7 @@ async fn recorded_sessions_end_and_none_begins_while_the_folder_cannot_be_writte
     assert!(stage.gateway.process().terminate().await.success());
     verified(&stage).await;
     // What was recorded before can be read, and says that it was cut short.
-    let mut texts = String::new();
-    for id in sessions(&stage) {
-        texts.push_str(&exported(&stage, &id).await);
-    }
+    let texts = everything_exported(&stage).await;
     for kept in ["'before'", "'afterwards'"] {
         assert!(texts.contains(kept), "{kept} is not recorded:\n{texts}");
     }
@@ -126,26 +161,30 @@ async fn recorded_sessions_end_and_none_begins_while_the_folder_cannot_be_writte
 }
 
 #[tokio::test]
-async fn a_full_disk_under_one_recording_ends_its_session() {
-    let mut stage = stage().await;
+async fn a_recording_that_finds_no_room_ends_its_session() {
+    // A limit on the size of files stands in for the disk: the signal that comes with it is ignored from outside.
+    let home = Scratch::new();
+    let script = format!("#!/bin/sh\ntrap '' XFSZ\nexec '{}' \"$@\"\n", env!("CARGO_BIN_EXE_portcullis"));
+    let program = home.write("portcullis", script);
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let setup = Setup { connections: &[("shop", "'*:*'")], sql: SQL, ..Setup::default() };
+    let mut stage = Stage::start_with(setup, |options| GatewayOptions { program, ..options }).await;
     let token = stage.token().await;
-    let recorded = client::connect(&stage.target("shop", &token)).await.unwrap();
-    recorded.simple_query("SELECT 'before' FROM events").await.unwrap();
-    let folder = stage.gateway.data().join("recordings/open");
-    let segment = std::fs::read_dir(&folder).unwrap().next().unwrap().unwrap().path();
-    // Every write to this device fails as on a full disk.
-    let aside = stage.gateway.data().join("aside");
-    std::fs::rename(&segment, &aside).unwrap();
-    std::os::unix::fs::symlink("/dev/full", &segment).unwrap();
-    let (severity, code, message) = until_ended(&recorded).await;
+    let recorded = Watched::open(&stage, &token).await;
+    recorded.client.simple_query("SELECT 'before' FROM events").await.unwrap();
+    let id = stage.gateway.process().id();
+    // Journal and store are far from a megabyte, rows are not.
+    limit(id, "1048576:unlimited");
+    let wide = "SELECT repeat('x', 100000) FROM generate_series(1, 9)";
+    let (severity, code, message) = recorded.asks_until_ended(wide).await;
     assert_eq!((&*severity, &*code), ("FATAL", "57P01"), "{message}");
-    std::fs::rename(&aside, &segment).unwrap();
+    limit(id, "unlimited:unlimited");
     let again = until_open(&stage, &token).await;
     again.simple_query("SELECT 'afterwards' FROM events").await.unwrap();
     let why = ends(&stage);
     let told =
-        why.iter().any(|end| matches!(end, EndReason::NotRecorded { detail } if detail.contains("space")));
-    assert!(told, "the journal says why: {why:?}");
+        |end: &EndReason| matches!(end, EndReason::NotRecorded { detail } if detail.contains("too large"));
+    assert!(why.iter().any(told), "the journal says why: {why:?}");
     drop(again);
     assert!(stage.gateway.process().terminate().await.success());
     verified(&stage).await;
@@ -228,6 +267,14 @@ async fn everything_recorded(stage: &Stage) -> String {
         read.push_str(&exported);
     }
     read
+}
+
+async fn everything_exported(stage: &Stage) -> String {
+    let mut texts = String::new();
+    for id in sessions(stage) {
+        texts.push_str(&exported(stage, &id).await);
+    }
+    texts
 }
 
 async fn exported(stage: &Stage, id: &str) -> String {
