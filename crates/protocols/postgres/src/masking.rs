@@ -13,7 +13,7 @@ use std::{collections::HashSet, sync::Arc};
 use portcullis_core::{EndReason, Operation, RuleRef};
 use portcullis_mask::{HashKey, Scanner, Transform};
 use portcullis_policy::SessionMasks;
-use portcullis_sql::{CatalogSnapshot, ColumnRule, MaskMap};
+use portcullis_sql::{CatalogSnapshot, ColumnRule, MaskMap, OutputMask};
 
 pub(crate) mod copy;
 pub(crate) mod layout;
@@ -120,13 +120,15 @@ impl Masks {
         self.rules.all().iter().find(|mask| !mask.detectors.is_empty()).map(|mask| mask.rule_ref())
     }
 
-    /// What is shown by a rule; everything is hidden where the column was computed from a masked one.
-    fn transform(&self, rule: u16, whole: bool) -> Result<Transform, NotMasked> {
-        let rule = self.rules.columns().get(usize::from(rule));
+    /// What is shown by a rule; everything is hidden where the column was computed from a masked one. Values are hashed only where
+    /// all of them are a column's: else a client would have its own hashed, to compare.
+    fn transform(&self, mask: &OutputMask, is_column: bool) -> Result<Transform, NotMasked> {
+        let rule = self.rules.columns().get(usize::from(mask.rule));
         let transform = rule.map(|mask| mask.transform.clone());
         match transform.ok_or_else(|| NotMasked::unexpected("a rule that is not in force"))? {
             Transform::Null => Ok(Transform::Null),
-            _ if whole => Ok(Transform::Redact),
+            _ if mask.whole => Ok(Transform::Redact),
+            Transform::Hash if !is_column => Ok(Transform::Redact),
             transform => Ok(transform),
         }
     }

@@ -55,7 +55,7 @@ impl Layout {
         for (at, column) in described.iter().enumerate() {
             let expected = expected.and_then(|columns| columns.get(at));
             let whole = agreed(&masks.map, expected, column.table, column.attribute)?
-                .map(|mask| masks.transform(mask.rule, mask.whole))
+                .map(|mask| masks.transform(mask, is_column(expected)))
                 .transpose()?;
             let shape = masks.shape(column.type_oid);
             columns.push(ColumnPlan { shape, format: column.format, whole });
@@ -86,7 +86,7 @@ impl Layout {
         let plan = |at: usize| {
             let column = expected.and_then(|columns| columns.get(at));
             let mask = column.and_then(|column| column.mask.as_ref());
-            let whole = mask.map(|mask| masks.transform(mask.rule, mask.whole)).transpose()?;
+            let whole = mask.map(|mask| masks.transform(mask, is_column(column))).transpose()?;
             let of_type = column.and_then(|column| column.type_oid);
             let shape = match (of_type, format) {
                 (Some(of_type), _) => masks.shape(of_type),
@@ -114,6 +114,11 @@ impl Layout {
     pub(crate) fn looks(&self) -> bool {
         self.rewrites || self.scans
     }
+}
+
+/// Whether every value of an output column is one of a table's column: rows of several queries can hold the client's own.
+fn is_column(expected: Option<&OutputColumn>) -> bool {
+    expected.is_some_and(|column| column.origin.is_some())
 }
 
 /// The mask that both sides agree on.

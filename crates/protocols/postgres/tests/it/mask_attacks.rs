@@ -24,6 +24,12 @@ const MASKS: &str = "masks:
     with: redact
 ";
 
+const HASHED: &str = "masks:
+  - name: cards
+    columns: [public.cards.number]
+    with: hash
+";
+
 const BOTH: &str = "SELECT number FROM cards UNION ALL SELECT number FROM cards";
 
 async fn lab() -> Lab {
@@ -267,4 +273,20 @@ async fn a_column_that_hides_a_masked_one_may_go_while_a_statement_waits() {
     two.query("COMMIT").send(1).await;
     let (one, said) = waiting.await.unwrap();
     shows_nothing(&one, &said, "a column renamed meanwhile");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_has_a_value_of_its_own_hashed_to_compare() {
+    let lab = Lab::set_up(Setup { scope: "read:*", more: HASHED, sql: CARDS, ..Setup::default() }).await;
+    let mut one = raw(&lab).await;
+    let said = one.query("SELECT number FROM public.cards").send(1).await;
+    for text in [
+        "SELECT '4539578763621486' UNION ALL SELECT number FROM public.cards",
+        "VALUES ('4539578763621486') UNION ALL SELECT number FROM public.cards",
+        "WITH x AS (SELECT '4539578763621486' UNION ALL SELECT number FROM public.cards) SELECT * FROM x",
+        "SELECT * FROM (SELECT '4539578763621486' UNION ALL SELECT number FROM public.cards) x",
+    ] {
+        let guess = one.query(text).send(1).await;
+        assert_ne!(guess.get(1), said.get(1), "LEAK: {text}: {guess:?}");
+    }
 }
