@@ -33,10 +33,11 @@ struct Announced {
 }
 
 impl Outcome {
-    /// Takes in what was announced. The last word counts: a segment is announced again after a crash.
+    /// Takes in what was announced. The first word counts: a segment that is announced again after a crash is the same, and whoever
+    /// changed it could have had it announced anew.
     pub(super) fn sealed(&mut self, event: &RecordingSealedEvent) {
         let announced = Announced { sha256: event.sha256.clone(), bytes: event.bytes };
-        self.sealed.insert((event.session, event.segment), announced);
+        self.sealed.entry((event.session, event.segment)).or_insert(announced);
     }
 }
 

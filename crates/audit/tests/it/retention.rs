@@ -174,3 +174,21 @@ fn recordings_announced_after_the_first_broken_event_are_said_once_to_be_uncheck
                 3 sealed segments are there that were not announced before";
     assert_eq!(report.notes, [said]);
 }
+
+#[test]
+fn a_changed_segment_that_is_announced_anew_is_found() {
+    let signed = Signed::empty();
+    let running = signed.start();
+    let path = sealed(&signed, &running, 1, &[1; 100]);
+    let recordings = Some(signed.dir.path().join("recordings"));
+    let sources = Sources { recordings, ..signed.sources() };
+    let check = || verify(&sources, &signed.verifier, &mut |_| {}).unwrap();
+    // The same again, as after a crash.
+    sealed(&signed, &running, 1, &[1; 100]);
+    assert!(check().is_good());
+    // Changed, and put before a gateway that believes it was about to announce it.
+    sealed(&signed, &running, 1, &[9; 100]);
+    running.stop();
+    let found = check().findings;
+    assert_eq!((found.len(), found[0].what, &found[0].file), (1, What::Altered, &path), "{found:#?}");
+}
