@@ -49,14 +49,14 @@ impl Watched {
         loop {
             match self.client.simple_query(sql).await {
                 Err(error) if error.as_db_error().is_some() => return told(&error),
-                Err(_) => return self.is_ended().await,
+                Err(_) => return self.ends().await,
                 Ok(_) => assert!(Instant::now() < deadline, "it goes on unrecorded"),
             }
         }
     }
 
     /// Waits for its end without asking anything.
-    async fn is_ended(self) -> (String, String, String) {
+    async fn ends(self) -> (String, String, String) {
         let ended = tokio::time::timeout(PATIENCE, self.ended).await.expect("it is never ended");
         told(&ended.unwrap().expect_err("an end with a reason"))
     }
@@ -124,7 +124,7 @@ async fn recorded_sessions_end_and_none_begins_while_the_folder_cannot_be_writte
     let (severity, code, message) = recorded.asks_until_ended("SELECT * FROM events").await;
     assert_eq!((&*severity, &*code), ("FATAL", "57P01"), "{message}");
     assert!(message.contains("record"), "{message}");
-    let (severity, code, message) = idle.is_ended().await;
+    let (severity, code, message) = idle.ends().await;
     assert_eq!(
         (&*severity, &*code),
         ("FATAL", "57P01"),
