@@ -13,6 +13,7 @@
 //!
 //! **References**: PostgreSQL 18 `parse_relation.c`, `parse_clause.c`, `parse_target.c` (`markTargetListOrigin`), `parse_cte.c`.
 
+mod alike;
 mod build;
 mod copy;
 mod follow;
@@ -30,8 +31,8 @@ pub(crate) use build::{Sensitivity, plan};
 pub use copy::{CopyFormat, CopyOut};
 pub(crate) use ir::Plan;
 pub use judge::masked_function_call;
-pub use map::{ColumnRule, ColumnTest, FunctionTest, MaskMap, MaskedColumn};
 pub(crate) use judge::{When, masked};
+pub use map::{ColumnRule, ColumnTest, FunctionTest, MaskMap, MaskedColumn};
 pub use refusal::MaskRefusal;
 
 /// What a statement gives back.

@@ -25,6 +25,10 @@ pub(crate) enum Plan {
     Remembered,
     /// Naming a masked relation is harmless: `TRUNCATE`, `VACUUM`, `DROP TABLE`, `COPY FROM`, …
     Harmless,
+    /// Rows are put in the order of an index: those of one relation, or of every one that was put in order before.
+    Clusters { all: bool },
+    /// A type changes, and every value of it is looked at.
+    ChecksType,
     /// A schema gets another name.
     RenamesSchema(Box<str>),
     /// It can make another way to what is masked: code, foreign tables, extensions.

@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc};
 use portcullis_core::{Verb, operation::Classified};
 
 use super::{
-    MaskedOutput, OutputColumn, OutputMask,
+    MaskedOutput, OutputColumn, OutputMask, alike,
     follow::{Follow, Mode},
     ir::{CopyTo, Plan},
     map::{MaskMap, MaskedColumn},
@@ -22,11 +22,11 @@ use crate::{
 /// How deep `EXECUTE` of a prepared `EXPLAIN EXECUTE` and the like is followed.
 const MAX_NESTING: usize = 8;
 
+const CLUSTERED: &str =
+    "CLUSTER puts rows in an order that can be that of its values: leave it to somebody who may see them";
+
 type Judged<T> = Result<T, Box<MaskRefusal>>;
 
-/// One output for each statement.
-pub(crate) fn masked(
-    analysis: &Analysis,
 /// When a statement's names were looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum When {
@@ -36,14 +36,17 @@ pub(crate) enum When {
     Earlier,
 }
 
+/// One output for each statement.
+pub(crate) fn masked(
+    analysis: &Analysis,
     masks: &MaskMap,
     catalog: &dyn Catalog,
     paths: &SearchPaths,
     session: &dyn SessionState,
+    when: When,
 ) -> Judged<Vec<MaskedOutput>> {
     if masks.is_empty() {
         return Ok(vec![MaskedOutput::Clear; analysis.statements().len()]);
-    when: When,
     }
     let mut paths = Cow::Borrowed(paths);
     let mut made: Vec<&SessionEffect> = Vec::new();
@@ -55,10 +58,23 @@ pub(crate) enum When {
         let mut relations = Relations::new(masks, catalog, &paths, session);
         relations.made = &made;
         relations.restructured = restructured;
+        relations.earlier = when == When::Earlier;
         let judge = Judge { masks, relations: &relations, session, number };
         judge.code(statement, &code, &resolved.operation.classified)?;
-        outputs.push(judge.statement(statement, 0)?);
-        relations.earlier = when == When::Earlier;
+        let under = |paths: &SearchPaths| {
+            let relations = relations.with_paths(paths);
+            let judge = Judge { masks, relations: &relations, session, number };
+            match relations.is_lost(&statement.uses) {
+                true => Ok(None),
+                false => judge.statement(statement, 0).map(Some),
+            }
+        };
+        outputs.push(match judge.statement(statement, 0) {
+            Ok(output) => output,
+            // Of a cursor the paths that may be in force say nothing.
+            Err(refusal) if when == When::Earlier || is_fetch(statement) => return Err(refusal),
+            Err(refusal) => alike::agreed(&paths, under).ok_or(refusal)?,
+        });
         // What this statement changes holds, perhaps, for those after it in the same text.
         for change in resolved.settings.iter().filter(|change| change.concerns("search_path")) {
             paths.to_mut().apply(change);
@@ -184,6 +200,20 @@ impl<'a> Judge<'a> {
             return self
                 .refuse_any(&format!("renaming the schema `{schema}` changes what the mask protects"));
         }
+        match &*statement.plan {
+            Plan::Clusters { all: true } => {
+                return self.refuse_any(&format!("without a name, {CLUSTERED}"));
+            }
+            Plan::ChecksType => {
+                if let Some(column) = self.masks.of_users_type() {
+                    return self.refuse(
+                        column,
+                        "its type is one of this database, and a change of a type can ask about every value of it: leave types to somebody who may see the values",
+                    );
+                }
+            }
+            _ => {}
+        }
         if matches!(statement.effect(), Some(SessionEffect::Execute { .. } | SessionEffect::Fetch { .. })) {
             return self.remembered(statement, depth);
         }
@@ -227,8 +257,9 @@ impl<'a> Judge<'a> {
                 self.copy(statement, &columns, *to, touched)
             }
             Plan::Harmless => Ok(MaskedOutput::Clear),
+            Plan::Clusters { .. } => self.refuse(touched, CLUSTERED),
             // Refused above, or allowed by every rule.
-            Plan::Opaque(_) | Plan::RenamesSchema(_) | Plan::Other | Plan::Remembered => self.refuse(
+            Plan::Opaque(_) | Plan::RenamesSchema(_) | Plan::ChecksType | Plan::Other | Plan::Remembered => self.refuse(
                 touched,
                 "the statement names its table and could change what the mask protects: leave structure to somebody who may see the values",
             ),
@@ -346,31 +377,26 @@ impl<'a> Judge<'a> {
         if depth >= MAX_NESTING {
             return self.refuse_any("prepared statements are nested too deeply to be followed");
         }
-        let is_cursor = matches!(statement.effect(), Some(SessionEffect::Fetch { .. }));
-        let found = remembered(statement, self.relations.made, self.session);
-        if found.is_empty() {
+        let Remembered { here, session } = remembered(statement, self.relations.made, self.session);
+        if here.is_empty() && session.is_empty() {
             return self.refuse_any("what the statement runs is not known: prepare or declare it again");
         }
-        // A cursor's names were looked up when it was made.
-        let mut relations = *self.relations;
-        relations.earlier |= is_cursor;
-        let judge =
-            Judge { masks: self.masks, relations: &relations, session: self.session, number: self.number };
-        let mut agreed: Option<MaskedOutput> = None;
-        for analysis in &found {
-            for inner in analysis.statements() {
-                let output = judge.statement(inner, depth + 1)?;
-                match &agreed {
-                    Some(known) if *known != output => {
-                        return self.refuse_any(
-                            "the name can mean several statements of this session: use another name",
-                        );
-                    }
-                    _ => agreed = Some(output),
-                }
-            }
+        let mut all = Vec::new();
+        for inner in here.iter().flat_map(|analysis| analysis.statements()) {
+            all.push(self.statement(inner, depth + 1)?);
         }
-        let agreed = agreed.unwrap_or(MaskedOutput::Clear);
+        // The names of an earlier text's cursor were looked up when it was made.
+        let mut relations = *self.relations;
+        relations.earlier |= is_fetch(statement);
+        let judge = Judge { relations: &relations, ..*self };
+        for inner in session.iter().flat_map(|analysis| analysis.statements()) {
+            all.push(judge.statement(inner, depth + 1)?);
+        }
+        let mut all = all.into_iter();
+        let agreed = all.next().unwrap_or(MaskedOutput::Clear);
+        if all.any(|other| other != agreed) {
+            return self.refuse_any("the name can mean several statements of this session: use another name");
+        }
         match (&*statement.plan, &agreed) {
             (Plan::Remembered, _) => Ok(agreed),
             (Plan::Discarded(_), _) => Ok(MaskedOutput::Clear),
@@ -387,13 +413,21 @@ impl<'a> Judge<'a> {
     }
 }
 
-fn remembered(
-    statement: &Statement,
-    made: &[&SessionEffect],
-    session: &dyn SessionState,
-) -> Vec<Arc<Analysis>> {
+fn is_fetch(statement: &Statement) -> bool {
+    matches!(statement.effect(), Some(SessionEffect::Fetch { .. }))
+}
+
+/// What `EXECUTE` and `FETCH` can run.
+struct Remembered {
+    /// Made by this text.
+    here: Vec<Arc<Analysis>>,
+    /// Made before.
+    session: Vec<Arc<Analysis>>,
+}
+
+fn remembered(statement: &Statement, made: &[&SessionEffect], session: &dyn SessionState) -> Remembered {
     let here = |name: &str, cursor: bool| {
-        let made = made.iter().filter_map(move |effect| match effect {
+        let made = made.iter().filter_map(|effect| match effect {
             SessionEffect::Prepare { name: made, inner } if !cursor && **made == *name => {
                 Some(Arc::clone(inner))
             }
@@ -402,20 +436,16 @@ fn remembered(
             }
             _ => None,
         });
-        made.collect::<Vec<_>>()
+        made.collect()
     };
     match statement.effect() {
         Some(SessionEffect::Execute { name }) => {
-            let mut found = here(name, false);
-            found.extend(session.prepared(name));
-            found
+            Remembered { here: here(name, false), session: session.prepared(name) }
         }
         Some(SessionEffect::Fetch { name }) => {
-            let mut found = here(name, true);
-            found.extend(session.cursor(name));
-            found
+            Remembered { here: here(name, true), session: session.cursor(name) }
         }
-        _ => Vec::new(),
+        _ => Remembered { here: Vec::new(), session: Vec::new() },
     }
 }
 

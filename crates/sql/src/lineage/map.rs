@@ -9,6 +9,10 @@ use std::{
 use super::views;
 use crate::{CatalogSnapshot, Relation, RelationKind, catalog::FIRST_NORMAL_OID};
 
+/// Types below this are in the server's sources, none of which is a domain (`FirstGenbkiObjectId`, transam.h). Those of
+/// `information_schema` are domains.
+const FIRST_ASSIGNED_OID: u32 = 10_000;
+
 /// Says yes or no of a schema, a table and a column.
 pub type ColumnTest = Arc<dyn Fn(&str, &str, &str) -> bool + Send + Sync>;
 
@@ -76,6 +80,8 @@ pub struct MaskMap {
     pub(super) rules: Vec<Rule>,
     /// Relations whose write rules look at something masked.
     ruled: HashSet<u32>,
+    /// The first masked column of a type that is not the server's own, or not known.
+    of_users_type: Option<(u32, i16)>,
 }
 
 impl MaskMap {
@@ -158,6 +164,11 @@ impl MaskMap {
     /// Any masked column, for refusals that are about none in particular.
     pub(super) fn any(&self) -> Option<&MaskedColumn> {
         self.rules.iter().filter_map(|rule| rule.example).find_map(|(oid, number)| self.column(oid, number))
+    }
+
+    /// A masked column whose type is not the server's own: an alteration of a type can be about it.
+    pub(super) fn of_users_type(&self) -> Option<&MaskedColumn> {
+        self.of_users_type.and_then(|(relation, number)| self.column(relation, number))
     }
 
     fn by_name(&mut self, relation: &Relation, rules: &[ColumnRule]) {
@@ -274,6 +285,12 @@ impl MaskMap {
             let is_table = matches!(relation.kind, RelationKind::Table | RelationKind::ForeignTable);
             let columns = self.columns.get(&relation.oid).into_iter().flatten();
             masked.extend(columns.map(|(number, column)| (!is_table, relation.oid, *number, column.rule)));
+            let of_users = |column: &&crate::Column| {
+                self.column(relation.oid, column.number).is_some()
+                    && !(1..FIRST_ASSIGNED_OID).contains(&column.type_oid)
+            };
+            let first = relation.columns.iter().find(of_users).map(|column| (relation.oid, column.number));
+            self.of_users_type = self.of_users_type.into_iter().chain(first).min();
         }
         masked.sort_unstable();
         for (_, oid, number, rule) in masked {

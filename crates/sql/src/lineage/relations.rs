@@ -5,9 +5,9 @@ use super::{
     refusal::Stop,
 };
 use crate::{
-    Catalog, Function, FunctionKind, FunctionLanguage, Relation, SearchPaths, SessionEffect, SessionState,
-    Volatility,
-    analysis::{Lookup, Uses},
+    Catalog, Column, Function, FunctionKind, FunctionLanguage, Relation, SearchPaths, SessionEffect,
+    SessionState, Volatility,
+    analysis::{Lookup, RelationUse, Uses},
     functions::is_builtin_operator,
     names::Name,
     search_path::SearchPath,
@@ -62,11 +62,24 @@ impl<'a> Relations<'a> {
         Self { masks, catalog, paths, session, made: &[], restructured: false, earlier: false }
     }
 
+    /// The same under other search paths.
+    pub(super) const fn with_paths(self, paths: &'a SearchPaths) -> Self {
+        Self { paths, ..self }
+    }
+
+    /// Whether something is named that is not there, and nothing that is masked.
+    pub(super) fn is_lost(&self, uses: &'a Uses) -> bool {
+        let looked_up = |used: &&RelationUse| used.lookup == Lookup::Existing;
+        self.touched(uses).is_none()
+            && uses.relations.iter().filter(looked_up).any(|used| self.meanings(&used.name).unknown)
+    }
+
     /// The relation a name means: one, or nothing where it is certainly not masked and its columns are not known.
     pub(super) fn one(&self, name: &'a Name) -> Result<Option<&'a Relation>, Stop<'a>> {
         let meanings = self.meanings(name);
         let masked = meanings.known.iter().find(|relation| self.masks.is_masked(relation.oid));
-        let several = meanings.known.len() > 1 || meanings.temporary || meanings.unknown || meanings.system;
+        let several =
+            !self.are_alike(&meanings.known) || meanings.temporary || meanings.unknown || meanings.system;
         match (masked, meanings.known.first()) {
             (Some(masked), _) if several => match self.masks.of_relation(masked.oid) {
                 Some(column) => Err(Stop::Several(name, column)),
@@ -76,6 +89,31 @@ impl<'a> Relations<'a> {
             (_, None) if meanings.unknown => Err(Stop::Unknown(name)),
             _ => Ok(None),
         }
+    }
+
+    /// Whether a name has several meanings that are masked alike: which of them it is only the server knows.
+    pub(super) fn has_several(&self, name: &'a Name) -> bool {
+        self.meanings(name).known.len() > 1
+    }
+
+    /// Whether relations have the same columns under the same masks: tables of several tenants.
+    fn are_alike(&self, relations: &[&Relation]) -> bool {
+        let Some((first, others)) = relations.split_first() else { return true };
+        let same = |other: &&Relation| {
+            let mask = |of: &Relation, number| {
+                let column = self.masks.column(of.oid, number)?;
+                Some((column.rule, column.whole, column.comparable))
+            };
+            let same = |(one, two): (&Column, &Column)| {
+                (&one.name, one.type_oid, one.generated) == (&two.name, two.type_oid, two.generated)
+                    && mask(first, one.number) == mask(other, two.number)
+            };
+            !first.columns.is_empty()
+                && first.columns.len() == other.columns.len()
+                && first.columns.iter().zip(&other.columns).all(same)
+                && self.masks.has_masking_rules(first.oid) == self.masks.has_masking_rules(other.oid)
+        };
+        others.iter().all(same)
     }
 
     /// The rows that a write gives back are the target's own, unless a rule of it says otherwise.
@@ -179,6 +217,16 @@ impl<'a> Relations<'a> {
         meanings.unknown |= !found && !meanings.temporary;
     }
 
+    /// Whether something is masked in a relation otherwise than in the one that hides it.
+    fn has_other_masks(&self, relation: &Relation, hides: &Relation) -> bool {
+        let masks = |relation: &Relation| -> Vec<_> {
+            let mask =
+                |number| self.masks.column(relation.oid, number).map(|column| (column.rule, column.whole));
+            relation.columns.iter().map(|column| (column.name.clone(), mask(column.number))).collect()
+        };
+        self.masks.is_masked(relation.oid) && masks(hides) != masks(relation)
+    }
+
     fn may_be_temporary(&self, name: &str) -> bool {
         let here = |effect: &&SessionEffect| matches!(effect, SessionEffect::CreateTemporary { name: made } if &**made == name);
         self.made.iter().any(here) || self.session.may_be_temporary(name)
@@ -191,16 +239,6 @@ impl<'a> Relations<'a> {
             Some(schema) => self.catalog.relation(schema, &name.name).into_iter().collect(),
             None if self.paths.is_unknown() => {
                 masked().filter_map(|schema| self.catalog.relation(schema, &name.name)).collect()
-    /// Whether something is masked in a relation otherwise than in the one that hides it.
-    fn has_other_masks(&self, relation: &Relation, hides: &Relation) -> bool {
-        let masks = |relation: &Relation| -> Vec<_> {
-            let mask =
-                |number| self.masks.column(relation.oid, number).map(|column| (column.rule, column.whole));
-            relation.columns.iter().map(|column| (column.name.clone(), mask(column.number))).collect()
-        };
-        self.masks.is_masked(relation.oid) && masks(hides) != masks(relation)
-    }
-
             }
             None => {
                 let made_in =

@@ -9,6 +9,8 @@
 pub mod database;
 mod limits;
 mod maps;
+mod paths;
+mod types;
 
 use std::{fmt::Write, fs, path::Path, sync::Arc};
 

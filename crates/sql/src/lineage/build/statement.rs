@@ -10,11 +10,10 @@ use crate::{
 };
 
 /// Statements that may name a masked relation: nothing of its values goes anywhere, and it stays what it is.
-const HARMLESS: [&str; 13] = [
+const HARMLESS: [&str; 12] = [
     "TruncateStmt",
     "VacuumStmt",
     "LockStmt",
-    "ClusterStmt",
     "ReindexStmt",
     "RefreshMatViewStmt",
     "GrantStmt",
@@ -88,6 +87,11 @@ impl Builder {
                 let whole = DROPPED.iter().any(|sort| node.int("remove_type") == i64::from(*sort as i32));
                 Ok(if whole { Plan::Harmless } else { Plan::Other })
             }
+            "ClusterStmt" => Ok(Plan::Clusters { all: node.child("relation").is_none() }),
+            // ADD CONSTRAINT, VALIDATE CONSTRAINT, SET NOT NULL: as `AlterDomainStmt` in parsenodes.h says.
+            "AlterDomainStmt" if matches!(node.text("subtype"), "C" | "V" | "O") => Ok(Plan::ChecksType),
+            // What sends and receives a type is another function from then on.
+            "AlterTypeStmt" => Ok(Plan::ChecksType),
             "AlterObjectSchemaStmt"
                 if node.int("object_type") == i64::from(ObjectType::ObjectExtension as i32) =>
             {

@@ -101,6 +101,13 @@ impl<'a> Follow<'a> {
         };
         let mut item = self.table(relation);
         item.name = Some(called);
+        if self.relations.has_several(name) {
+            item.columns
+                .columns
+                .iter_mut()
+                .filter_map(|column| column.tag.as_mut())
+                .for_each(|tag| tag.origin = None);
+        }
         Ok(item)
     }
 
