@@ -122,7 +122,7 @@ pub struct Limits {
     pub recorded_rows: usize,
     /// Bytes of one operation's result that are recorded; what is beyond is counted.
     pub recorded_bytes: usize,
-    /// The longest row that can be masked, in bytes; a longer one is refused.
+    /// The longest row that can be masked, in bytes; a longer one ends the session.
     pub masked_row: usize,
 }
 

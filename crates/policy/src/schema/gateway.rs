@@ -132,7 +132,7 @@ pub(super) struct Limits {
     recorded_rows: Option<u32>,
     /// Bytes of one operation's result that are recorded; what is beyond is counted. Default `1MiB`.
     recorded_bytes: Option<Size>,
-    /// The longest row that can be masked; a longer one is refused. Default `16MiB`.
+    /// The longest row that can be masked; a longer one ends the session. Default `16MiB`.
     masked_row: Option<Size>,
 }
 
