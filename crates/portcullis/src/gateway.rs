@@ -284,9 +284,13 @@ async fn forget(
             Err(_) => continue,
         };
         match notary.forget_before(before, indexed, clock.now()).await {
-            Ok(Some(deleted)) => tracing::info!(?deleted, "segments of the journal past their retention are deleted"),
+            Ok(Some(deleted)) => {
+                tracing::info!(?deleted, "segments of the journal past their retention are deleted")
+            }
             Ok(None) => {}
-            Err(error) => tracing::error!(%error, "what is past its retention could not be deleted from the journal"),
+            Err(error) => {
+                tracing::error!(%error, "what is past its retention could not be deleted from the journal")
+            }
         }
     }
 }

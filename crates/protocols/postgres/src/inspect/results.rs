@@ -252,16 +252,18 @@ impl Inspector {
 
     fn row_kind(&mut self, tag: u8, body: &[u8]) -> Result<Row, EndReason> {
         let plain = tag != tag::COPY_DATA || self.is_plain_copy(body);
-        let rewrite = match self.results.look()? {
-            Look::Pass | Look::Unknown => false,
-            Look::Layout(layout) if layout.rewrites || layout.scans_all => true,
-            Look::Layout(_) if !plain => true,
-            Look::Layout(_) => {
-                let scanner = self.results.masks().and_then(|masks| masks.rules.scanner());
-                scanner.is_some_and(|scanner| scanner.may_hit(body))
-            }
+        let layout = match self.results.look()? {
+            Look::Pass | Look::Unknown => return Ok(Row::Pass),
+            Look::Layout(layout) if layout.rewrites || layout.scans_all => return Ok(Row::Rewrite),
+            Look::Layout(_) if !plain => return Ok(Row::Rewrite),
+            Look::Layout(layout) => Arc::clone(layout),
         };
-        Ok(if rewrite { Row::Rewrite } else { Row::Pass })
+        let scanner = self.results.masks().and_then(|masks| masks.rules.scanner());
+        let found = scanner.is_some_and(|scanner| match tag {
+            tag::COPY_DATA => scanner.may_hit(body),
+            _ => rows::may_hit(scanner, &layout, body),
+        });
+        Ok(if found { Row::Rewrite } else { Row::Pass })
     }
 
     /// Whether a piece of COPY data can be told by its bytes to hold nothing.
