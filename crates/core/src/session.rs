@@ -123,7 +123,9 @@ impl fmt::Display for EndReason {
             Self::Drained => f.write_str("the gateway is shutting down"),
             Self::ProtocolViolation { detail } => write!(f, "protocol violation: {detail}"),
             Self::NotRecorded { .. } => f.write_str("the gateway cannot record this session"),
-            Self::NotMasked { detail } => write!(f, "a result could not be masked and was not passed on: {detail}"),
+            Self::NotMasked { detail } => {
+                write!(f, "a result could not be masked and was not passed on: {detail}")
+            }
             Self::Internal { .. } => f.write_str("internal error"),
         }
     }

@@ -78,8 +78,7 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Prob
         _ => Err(format!("the keys of {} cannot be had", without_keys())),
     };
     let draining = api.draining.is_stopped();
-    let ready =
-        journal.is_ok() && store.is_ok() && recordings.is_ok() && identity.is_ok() && !draining;
+    let ready = journal.is_ok() && store.is_ok() && recordings.is_ok() && identity.is_ok() && !draining;
     let said = |outcome: Result<String, String>| outcome.unwrap_or_else(|bad| bad);
     let body = Ready {
         ready,
