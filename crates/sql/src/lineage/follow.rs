@@ -285,6 +285,7 @@ impl<'a> Follow<'a> {
                 }
                 Key::Name(name) => {
                     let mut known = false;
+                    self.look(output.columns.len())?;
                     for column in output.columns.iter().filter(|column| column.name == Some(&**name)) {
                         known = true;
                         self.compared(column.tag, &[])?;
@@ -323,6 +324,7 @@ impl<'a> Follow<'a> {
             target.schema = None;
         }
         for column in &modify.compared {
+            self.look(target.columns.columns.len())?;
             let found = target.columns.columns.iter().find(|known| known.name == Some(&**column));
             self.compared(found.and_then(|column| column.tag), &[])?;
         }

@@ -54,6 +54,14 @@ fn wide_joins_with_many_names_are_refused() {
 }
 
 #[test]
+fn many_keys_of_many_columns_are_refused() {
+    let columns: Vec<String> = (0..1_600).map(|number| format!("id AS c{number}")).collect();
+    let keys = vec!["c1599"; 3_000].join(", ");
+    let sql = format!("SELECT {} FROM payments ORDER BY {keys}", columns.join(", "));
+    assert!(masked(&sql).unwrap_err().contains("too many columns"));
+}
+
+#[test]
 fn long_conditions_and_unions_are_followed() {
     let conditions = vec!["status = 'x'"; 1_000].join(" OR ");
     assert!(masked(&format!("SELECT card_number FROM payments WHERE {conditions}")).is_ok());
