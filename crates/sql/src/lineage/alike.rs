@@ -1,4 +1,5 @@
-//! Several search paths that may be in force: where a statement's output is masked alike under each, that is the answer.
+//! Several search paths that may be in force, or several relations that a name can mean: where a statement's output is masked alike
+//! whichever it is, that is the answer.
 
 use std::sync::Arc;
 
@@ -28,7 +29,7 @@ pub(super) fn agreed<E>(
 }
 
 /// Either of two outputs that are masked alike; nothing where they are not.
-fn merged(one: MaskedOutput, other: MaskedOutput) -> Option<MaskedOutput> {
+pub(super) fn merged(one: MaskedOutput, other: MaskedOutput) -> Option<MaskedOutput> {
     match (one, other) {
         (MaskedOutput::Clear, MaskedOutput::Clear) => Some(MaskedOutput::Clear),
         (MaskedOutput::Rows(one), MaskedOutput::Rows(other)) => {
@@ -57,4 +58,23 @@ fn columns(one: &[OutputColumn], other: &[OutputColumn]) -> Option<Arc<[OutputCo
     (one.len() == other.len())
         .then(|| one.iter().zip(other).map(merged).collect::<Option<Arc<[_]>>>())
         .flatten()
+}
+
+/// Every choice of one meaning for each name; nothing where there are more than anybody has a use for.
+pub(super) fn choices<'n>(several: &[(&'n str, Vec<u32>)]) -> Option<Vec<Vec<(&'n str, u32)>>> {
+    const MOST: usize = 8;
+    let mut all: Vec<Vec<(&'n str, u32)>> = vec![Vec::new()];
+    for (name, meanings) in several {
+        if all.len().saturating_mul(meanings.len()) > MOST {
+            return None;
+        }
+        let longer = |before: &Vec<(&'n str, u32)>, meaning: u32| {
+            before.iter().copied().chain([(*name, meaning)]).collect()
+        };
+        all = all
+            .iter()
+            .flat_map(|before| meanings.iter().map(move |meaning| longer(before, *meaning)))
+            .collect();
+    }
+    Some(all)
 }

@@ -218,9 +218,28 @@ impl<'a> Judge<'a> {
             return self.remembered(statement, depth);
         }
         match self.relations.touched(&statement.uses) {
-            Some(column) => self.plan(statement, &statement.plan, column),
+            Some(column) => self
+                .plan(statement, &statement.plan, column)
+                .or_else(|refusal| self.whatever_is_meant(statement, column).ok_or(refusal)),
             None => Ok(MaskedOutput::Clear),
         }
+    }
+
+    /// The output where it is masked alike whichever relation each name means.
+    fn whatever_is_meant(&self, statement: &Statement, touched: &MaskedColumn) -> Option<MaskedOutput> {
+        let several = self.relations.several(&statement.uses).filter(|several| !several.is_empty())?;
+        let mut agreed: Option<MaskedOutput> = None;
+        for choice in alike::choices(&several)? {
+            let mut relations = *self.relations;
+            relations.taken_for = &choice;
+            let judge = Judge { relations: &relations, ..*self };
+            let output = judge.plan(statement, &statement.plan, touched).ok()?;
+            agreed = Some(match agreed {
+                None => output,
+                Some(before) => alike::merged(before, output)?,
+            });
+        }
+        agreed
     }
 
     fn plan(&self, statement: &Statement, plan: &Plan, touched: &MaskedColumn) -> Judged<MaskedOutput> {

@@ -30,6 +30,8 @@ pub(super) struct Relations<'a> {
     pub(super) restructured: bool,
     /// The names were looked up earlier, under a search path that nobody knows any more: a cursor.
     pub(super) earlier: bool,
+    /// Of names without a schema that can mean several relations: the one each is taken for.
+    pub(super) taken_for: &'a [(&'a str, u32)],
 }
 
 /// Everything a name can mean.
@@ -59,7 +61,16 @@ impl<'a> Relations<'a> {
         paths: &'a SearchPaths,
         session: &'a dyn SessionState,
     ) -> Self {
-        Self { masks, catalog, paths, session, made: &[], restructured: false, earlier: false }
+        Self {
+            masks,
+            catalog,
+            paths,
+            session,
+            made: &[],
+            restructured: false,
+            earlier: false,
+            taken_for: &[],
+        }
     }
 
     /// The same under other search paths.
@@ -89,6 +100,22 @@ impl<'a> Relations<'a> {
             (_, None) if meanings.unknown => Err(Stop::Unknown(name)),
             _ => Ok(None),
         }
+    }
+
+    /// What each name without a schema can mean that can mean several relations; nothing where one can be something else.
+    pub(super) fn several(&self, uses: &'a Uses) -> Option<Vec<(&'a str, Vec<u32>)>> {
+        let mut several: Vec<(&'a str, Vec<u32>)> = Vec::new();
+        let bare = |used: &&RelationUse| used.lookup == Lookup::Existing && used.name.schema.is_none();
+        for name in uses.relations.iter().filter(bare).map(|used| &used.name) {
+            let meanings = self.meanings(name);
+            if meanings.temporary || meanings.unknown || meanings.system {
+                return None;
+            }
+            if meanings.known.len() > 1 && several.iter().all(|(known, _)| **known != *name.name) {
+                several.push((&name.name, meanings.known.iter().map(|relation| relation.oid).collect()));
+            }
+        }
+        Some(several)
     }
 
     /// Whether a name has several meanings that are masked alike: which of them it is only the server knows.
@@ -187,6 +214,9 @@ impl<'a> Relations<'a> {
         meanings.unknown |= self.paths.is_unknown();
         for path in self.paths.candidates() {
             self.under(path, &name.name, &mut meanings);
+        }
+        if let Some((_, only)) = self.taken_for.iter().find(|(taken, _)| **taken == *name.name) {
+            meanings.known.retain(|relation| relation.oid == *only);
         }
         meanings
     }
