@@ -128,8 +128,8 @@ async fn hold(version: u16) {
     assert!(wrong.is_empty(), "{} problems in {runs} runs:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// KNOWN GAP: where a masked table's name is one of several schemas, cursors and sessions whose path has moved are refused
-/// until the name is written with its schema.
+/// KNOWN GAP: where tables of one name in several schemas are masked otherwise than each other as far as a statement looks
+/// at them, cursors and sessions whose path has moved are refused until the name is written with its schema.
 const AMBIGUOUS: &str = "can mean its table or another relation here";
 
 /// The server and the gateway before it.
