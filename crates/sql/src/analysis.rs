@@ -17,6 +17,7 @@ use crate::{
     names::Name,
     resolve::{self, Resolved},
     session_state::{SessionEffect, Transaction},
+    weight::Weight as _,
 };
 
 /// One analysed text. The text is the caller's own; what it means may be shared with texts that differ from it
@@ -51,6 +52,11 @@ impl Analysis {
     /// a cache of resolved operations is keyed with. The statements' texts are the caller's own and are not shared.
     pub fn shape_id(&self) -> u64 {
         self.shape.id
+    }
+
+    /// About how many bytes of memory it takes, those it shares with other texts included.
+    pub fn memory(&self) -> usize {
+        self.weight()
     }
 
     /// Whether resolution asks the session (`EXECUTE`, `FETCH`, …): then it must not be cached.
@@ -117,6 +123,8 @@ static NEXT_SHAPE: AtomicU64 = AtomicU64::new(1);
 #[derive(Debug)]
 pub(crate) struct Shape {
     id: u64,
+    /// What its statements take in memory.
+    pub(crate) bytes: usize,
     pub(crate) statements: Vec<Statement>,
     /// Some literal's content is part of the analysis: no other text may share it.
     pub(crate) literal_sensitive: bool,
@@ -124,7 +132,8 @@ pub(crate) struct Shape {
 
 impl Shape {
     pub(crate) fn new(statements: Vec<Statement>, literal_sensitive: bool) -> Self {
-        Self { id: NEXT_SHAPE.fetch_add(1, Ordering::Relaxed), statements, literal_sensitive }
+        let bytes = statements.weight();
+        Self { id: NEXT_SHAPE.fetch_add(1, Ordering::Relaxed), bytes, statements, literal_sensitive }
     }
 }
 

@@ -14,7 +14,7 @@ pub struct AnalyzerConfig {
     pub max_text_bytes: usize,
     /// How many texts the cache holds, about.
     pub cache_entries: usize,
-    /// How many bytes of text the cache holds, about. What is kept of a text takes several times its length.
+    /// How many bytes of memory the cache takes, about. What is kept of a text takes ten times its length and more.
     pub cache_bytes: usize,
     /// How many threads parse.
     pub threads: usize,
@@ -22,7 +22,7 @@ pub struct AnalyzerConfig {
 
 impl Default for AnalyzerConfig {
     fn default() -> Self {
-        Self { max_text_bytes: 64 * 1024, cache_entries: 8_192, cache_bytes: 8 * 1024 * 1024, threads: 2 }
+        Self { max_text_bytes: 64 * 1024, cache_entries: 8_192, cache_bytes: 32 * 1024 * 1024, threads: 2 }
     }
 }
 
@@ -87,13 +87,14 @@ impl Analyzer {
             return Ok(Arc::new(Analysis { text: text.into(), shape: Arc::clone(&hit.shape) }));
         }
         let analysis = Arc::new(self.analyze_fresh(text)?);
+        let weight = analysis.memory();
         match key {
             Some(key) if !analysis.shape.literal_sensitive => {
-                self.normalised.insert(key, Arc::clone(&analysis))
+                self.normalised.insert(key, Arc::clone(&analysis), weight);
             }
             _ => {}
         }
-        self.exact.insert(text, Arc::clone(&analysis));
+        self.exact.insert(text, Arc::clone(&analysis), weight);
         Ok(analysis)
     }
 

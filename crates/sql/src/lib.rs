@@ -34,6 +34,7 @@ pub mod session_state;
 pub mod settings;
 mod tree;
 mod walk;
+mod weight;
 
 pub use analysis::{Analysis, Statement};
 pub use analyzer::{Analyzer, AnalyzerConfig, AnalyzerCounts};

@@ -24,6 +24,7 @@ mod refusal;
 mod relations;
 mod scope;
 mod views;
+mod weight;
 
 use std::sync::Arc;
 

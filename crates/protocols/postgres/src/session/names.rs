@@ -22,15 +22,15 @@ pub(crate) const MAX_NAMES: usize = 20_000;
 /// The most candidates a name may have.
 const MAX_CANDIDATES: usize = 8;
 
-/// The most bytes of statement text that a session's names may hold.
+/// The most bytes of statements that a session's names may hold.
 pub(crate) const MAX_TEXT: usize = 64 * 1024 * 1024;
 
-/// What a name costs besides its statement's text.
+/// What a name costs besides its statement.
 const OVERHEAD: usize = 256;
 
 /// What one remembered statement counts for.
 pub(crate) fn weight(prepared: &Prepared) -> usize {
-    prepared.text().len() + OVERHEAD
+    prepared.memory() + OVERHEAD
 }
 
 /// A portal: what it runs, and under which rules it was allowed.
@@ -278,6 +278,10 @@ impl Names {
         } else {
             self.temporaries.push(name.into());
         }
+    }
+
+    pub(crate) fn may_have_temporaries(&self) -> bool {
+        self.temporaries_overflow || !self.temporaries.is_empty()
     }
 
     pub(crate) fn may_be_temporary(&self, name: &str) -> bool {
