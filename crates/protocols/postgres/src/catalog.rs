@@ -168,11 +168,13 @@ impl DatabaseCatalog {
             return Ok(known);
         }
         let Some(masks) = rules.masks().map(Arc::clone) else { return Ok(None) };
-        let key = HashKey::new(gate.fingerprints.derive(&format!("mask hash of {connection}")).into());
+        let key =
+            |what: &str| HashKey::new(gate.fingerprints.derive(&format!("{what} of {connection}")).into());
+        let keys = (key("mask hash"), key("mask hash of findings"));
         let catalog = Arc::clone(catalog);
         let work = tokio::task::spawn_blocking(move || {
             let map = MaskMap::build(&catalog, &Masks::column_rules(&masks));
-            Arc::new(Masks::new(masks, Arc::new(map), catalog, key))
+            Arc::new(Masks::new(masks, Arc::new(map), catalog, keys))
         });
         let masks = work.await.map_err(|error| LoadError(error.to_string()))?;
         let mut known = self.masks.lock().unwrap_or_else(PoisonError::into_inner);

@@ -10,10 +10,13 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use portcullis_core::{EndReason, Operation, RuleRef};
+use portcullis_core::{EndReason, Operation, RuleRef, Verb};
 use portcullis_mask::{HashKey, Scanner, Transform};
 use portcullis_policy::SessionMasks;
-use portcullis_sql::{CatalogSnapshot, ColumnRule, MaskMap, OutputMask};
+use portcullis_sql::{
+    Catalog as _, CatalogSnapshot, ColumnRule, MaskMap, OutputMask, Relation, catalog::FIRST_NORMAL_OID,
+    resource_name,
+};
 
 pub(crate) mod copy;
 pub(crate) mod layout;
@@ -28,9 +31,12 @@ pub(crate) struct Masks {
     pub(crate) rules: Arc<SessionMasks>,
     pub(crate) map: Arc<MaskMap>,
     pub(crate) catalog: Arc<CatalogSnapshot>,
-    pub(crate) key: HashKey,
+    key: HashKey,
+    found: HashKey,
     /// Relations with masked columns, as operations name them.
     protected: HashSet<String>,
+    /// Every relation the catalog knows.
+    known: HashSet<u32>,
 }
 
 impl std::fmt::Debug for Masks {
@@ -44,8 +50,10 @@ impl std::fmt::Debug for Masks {
 pub(crate) struct Tools<'a> {
     /// What is looked for in values that are not masked anyway.
     pub(crate) scanner: Option<&'a Scanner>,
-    /// Keys the hashes shown.
+    /// Keys the hashes of masked columns.
     pub(crate) key: &'a HashKey,
+    /// Keys the hashes of what detectors find: a client's own text does not give the hash of a column's value.
+    pub(crate) found: &'a HashKey,
 }
 
 /// A result cannot be masked, so nothing of it passes.
@@ -78,15 +86,19 @@ impl Masks {
         rules: Arc<SessionMasks>,
         map: Arc<MaskMap>,
         catalog: Arc<CatalogSnapshot>,
-        key: HashKey,
+        (key, found): (HashKey, HashKey),
     ) -> Self {
         let protected =
             map.relations().map(|(schema, name)| portcullis_sql::resource_name(schema, name)).collect();
-        Self { rules, map, catalog, key, protected }
+        let known = match map.is_empty() {
+            true => HashSet::new(),
+            false => catalog.relations().map(|relation| relation.oid).collect(),
+        };
+        Self { rules, map, catalog, key, found, protected, known }
     }
 
     pub(crate) fn tools(&self) -> Tools<'_> {
-        Tools { scanner: self.rules.scanner().map(|scanner| &**scanner), key: &self.key }
+        Tools { scanner: self.rules.scanner().map(|scanner| &**scanner), key: &self.key, found: &self.found }
     }
 
     /// What the analysis must know of the rules.
@@ -138,6 +150,36 @@ impl Masks {
             Shape::Unknown if self.catalog.is_text_type(type_oid) => Shape::Text,
             shape => shape,
         }
+    }
+
+    /// Whether a result may come from that table: the catalog knows it, or it was born with the server. Where no column is masked
+    /// any may.
+    pub(crate) fn knows(&self, table: u32) -> bool {
+        table < FIRST_NORMAL_OID || self.map.is_empty() || self.known.contains(&table)
+    }
+
+    /// Whether an operation reads a relation that the catalog does not know. Where no column is masked it may.
+    pub(crate) fn reads_strangers(&self, operation: &Operation) -> bool {
+        let stranger = |name: &str| match name.split_once('.') {
+            _ if name.contains('"') => {
+                let of = |relation: &Relation| resource_name(&relation.schema, &relation.name);
+                !self.catalog.relations().any(|relation| of(relation) == name)
+            }
+            Some((schema, name)) => {
+                self.catalog.relation(schema, name).is_none()
+                    && self.catalog.functions(schema, name).is_empty()
+            }
+            // `server/…`, `channel/…`
+            None => false,
+        };
+        let reads =
+            operation.resources.iter().filter(|pair| pair.verb == Verb::Read && pair.through.is_none());
+        !self.map.is_empty() && reads.map(|pair| pair.resource.as_str()).any(stranger)
+    }
+
+    /// Whether code nobody sees into is refused, which could make relations unseen.
+    pub(crate) fn refuses_opaque(&self) -> bool {
+        self.rules.columns().iter().all(|mask| mask.opaque == portcullis_policy::Opaque::Refuse)
     }
 
     /// Whether anything in this database needs a look: a column that is masked, or detectors.

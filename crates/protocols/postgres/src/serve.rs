@@ -23,7 +23,7 @@ use crate::{
     error::Error,
     handshake::{Accepted, Asked, Credentials, Failed, Greeting, Method, Negotiation, Plaintext, Waiting},
     inspect::{self, InspectLimits, Inspector, Judge},
-    session::{self, Around},
+    session::{Around, Session},
     upstream::{self, Logins, Upstream, UpstreamKey},
 };
 
@@ -72,8 +72,8 @@ impl Postgres {
         let opened =
             deadline.bound(Box::pin(self.open(transport, source, session, started_at, loopback))).await;
         match opened {
-            Ok(Some((inspector, down, up, around))) => {
-                let reason = Box::pin(session::run(inspector, down, up, around)).await;
+            Ok(Some(opened)) => {
+                let reason = opened.run().await;
                 tracing::info!(%session, %reason, "session ended");
             }
             Ok(None) => {}
@@ -89,7 +89,7 @@ impl Postgres {
         session: SessionId,
         started_at: Timestamp,
         loopback: bool,
-    ) -> Option<(Inspector, Transport, Transport, Around)> {
+    ) -> Option<Session> {
         let plaintext = match self.plaintext {
             portcullis_policy::Plaintext::Loopback if loopback => Plaintext::Allowed,
             _ => Plaintext::Refused,
@@ -209,12 +209,7 @@ impl Postgres {
     }
 
     /// Tells the client that it is in.
-    async fn welcome(
-        &self,
-        gated: GateSession,
-        begun: Begun,
-        waiting: Waiting,
-    ) -> Option<(Inspector, Transport, Transport, Around)> {
+    async fn welcome(&self, gated: GateSession, begun: Begun, waiting: Waiting) -> Option<Session> {
         let session = gated.permit().facts().session;
         let Begun { upstream, judge, key } = begun;
         let mut nonce = [0; 16];
@@ -224,8 +219,9 @@ impl Postgres {
             return None;
         }
         let fingerprints = self.gate.fingerprints.clone();
+        // On the heap from the first: a future keeps room for every place that a value is moved through.
         let mut inspector =
-            Inspector::new(gated, judge, TransactionStatus::Idle, fingerprints, limits, &nonce);
+            Box::new(Inspector::new(gated, judge, TransactionStatus::Idle, fingerprints, limits, &nonce));
         if let Err(reason) = inspector.begins_with(&upstream.parameters) {
             inspector.session.end(&reason);
             let _ = waiting.refuse(&Error::Ended(reason)).await;
@@ -247,7 +243,7 @@ impl Postgres {
                     cancel: upstream.cancel,
                     _key: key,
                 };
-                Some((inspector, down, upstream.transport, around))
+                Some(Session::new(inspector, down, upstream.transport, around))
             }
             Err(failed) => {
                 inspector.session.end(&EndReason::ClientQuit);

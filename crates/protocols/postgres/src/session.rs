@@ -6,7 +6,7 @@
 //!
 //! **Does not** look into messages (`inspect` does) or take locks.
 //!
-//! **How to read it**: [`run`], [`Relay::turn`], then `outputs`, `flight`, `names`.
+//! **How to read it**: [`Session::run`], [`Relay::turn`], then `outputs`, `flight`, `names`.
 //!
 //! **References**: PostgreSQL documentation, 55.2.9 "Termination".
 
@@ -72,54 +72,46 @@ pub(crate) struct Around {
     pub(crate) _key: Option<CancelRegistration<Cancellable>>,
 }
 
-/// Relays until the session ends; says goodbye to both peers, and why in the journal.
-pub(crate) async fn run(
-    mut inspector: Inspector,
-    down: Transport,
-    up: Transport,
-    around: Around,
-) -> EndReason {
-    let statement = around.gate.limits.statement;
-    let mut relay = Relay {
-        from_client: ReadBuffer::new(longest_message(statement)),
-        from_server: ReadBuffer::new(SERVER_BUFFER.max(around.gate.limits.masked_row)),
-        out: Outputs::new(),
-        inspector: &mut inspector,
-        down,
-        up,
-        around: &around,
-        job: None,
-        catalog_failures: 0,
-        recorded: None,
-        background: None,
-    };
-    let reason = std::future::poll_fn(|cx| relay.poll(cx)).await;
-    let Relay { down, up, out, recorded: position, .. } = relay;
-    let Outputs { up: to_server, down: to_client, .. } = out;
-    // What the client sent before it left still runs, as it would have without a gateway in between.
-    let recorded = match reason {
-        EndReason::ClientQuit => finish_recording(&mut inspector, &around, position).await,
-        _ => false,
-    };
-    // Journalled before the peer hears it, so that whoever sees the goodbye finds the reason.
-    inspector.session.end(&reason);
-    let last_words = if recorded { Some(to_server) } else { None };
-    // On the heap, and only now: what ending a session takes, a login of the gateway's own included, is no part of every idle one.
-    tokio::join!(
-        Box::pin(say_goodbye(down, to_client, &reason, &inspector)),
-        Box::pin(leave(up, last_words, &reason, &inspector, &around))
-    );
-    reason
+/// A session between two peers, both ready for it.
+pub(crate) struct Session(Box<Relay>);
+
+impl Session {
+    pub(crate) fn new(inspector: Box<Inspector>, down: Transport, up: Transport, around: Around) -> Self {
+        let limits = &around.gate.limits;
+        let from_client = ReadBuffer::new(longest_message(limits.statement));
+        let from_server = ReadBuffer::new(SERVER_BUFFER.max(limits.masked_row));
+        Self(Box::new(Relay {
+            from_client,
+            from_server,
+            out: Outputs::new(),
+            inspector,
+            down,
+            up,
+            around,
+            job: None,
+            catalog_failures: 0,
+            recorded: None,
+            background: None,
+        }))
+    }
+
+    /// Relays until the session ends; says goodbye to both peers, and why in the journal.
+    pub(crate) async fn run(mut self) -> EndReason {
+        let reason = std::future::poll_fn(|cx| self.0.poll(cx)).await;
+        // On the heap, and only now: what ending a session takes is no part of every idle one.
+        Box::pin(self.0.end(reason)).await
+    }
 }
 
-struct Relay<'a> {
+/// On the heap, with the inspector in a place of its own: futures are copied and keep room for what they were given.
+struct Relay {
     from_client: ReadBuffer,
     from_server: ReadBuffer,
     out: Outputs,
-    inspector: &'a mut Inspector,
+    inspector: Box<Inspector>,
     down: Transport,
     up: Transport,
-    around: &'a Around,
+    around: Around,
     job: Option<Job>,
     catalog_failures: u32,
     /// Where the journal ends after what was decided last.
@@ -138,7 +130,26 @@ enum Job {
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 
-impl Relay<'_> {
+impl Relay {
+    /// Ends the session; why.
+    async fn end(self: Box<Self>, reason: EndReason) -> EndReason {
+        let Self { mut inspector, around, down, up, out, recorded: position, .. } = *self;
+        let Outputs { up: to_server, down: to_client, .. } = out;
+        // What the client sent before it left still runs, as it would have without a gateway in between.
+        let recorded = match reason {
+            EndReason::ClientQuit => finish_recording(&mut inspector, &around, position).await,
+            _ => false,
+        };
+        // Journalled before the peer hears it, so that whoever sees the goodbye finds the reason.
+        inspector.session.end(&reason);
+        let last_words = if recorded { Some(to_server) } else { None };
+        tokio::join!(
+            say_goodbye(down, to_client, &reason, &inspector),
+            leave(up, last_words, &reason, &inspector, &around)
+        );
+        reason
+    }
+
     /// Ready when the session must end.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
         loop {

@@ -286,7 +286,7 @@ impl Inspector {
         {
             let described = RowDescription::decode(body)
                 .map_err(|error| EndReason::UpstreamQuit { detail: format!("upstream: {error}") })?;
-            let layout = Layout::of_rows(masks, &plan.output, &described).inspect_err(|_| {
+            let layout = Layout::of_rows(masks, plan, &described).inspect_err(|_| {
                 // Perhaps the catalog has changed past the gateway: the next session reads it anew.
                 self.judge.database().invalidate();
             })?;

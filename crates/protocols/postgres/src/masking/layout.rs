@@ -8,7 +8,10 @@ use portcullis_mask::Transform;
 use portcullis_sql::{MaskMap, MaskedOutput, OutputColumn};
 
 use super::{Masks, NotMasked, values::Shape};
-use crate::codec::{bind::Format, rows::RowDescription};
+use crate::{
+    codec::{bind::Format, rows::RowDescription},
+    session::expected::Plan,
+};
 
 /// One column of a result.
 #[derive(Clone, Debug)]
@@ -38,10 +41,10 @@ impl Layout {
     /// They do not agree.
     pub(crate) fn of_rows(
         masks: &Masks,
-        output: &MaskedOutput,
+        plan: &Plan,
         described: &RowDescription<'_>,
     ) -> Result<Self, NotMasked> {
-        let expected: Option<&[OutputColumn]> = match output {
+        let expected: Option<&[OutputColumn]> = match &plan.output {
             MaskedOutput::Clear => None,
             MaskedOutput::Rows(columns) => Some(columns),
             MaskedOutput::Copy(_) => return Err(NotMasked::unexpected("rows where COPY data was expected")),
@@ -53,6 +56,9 @@ impl Layout {
         }
         let mut columns = Vec::with_capacity(described.len());
         for (at, column) in described.iter().enumerate() {
+            if !plan.strangers && !masks.knows(column.table) {
+                return Err(NotMasked::unexpected("a relation that the gateway does not know yet"));
+            }
             let expected = expected.and_then(|columns| columns.get(at));
             let whole = agreed(&masks.map, expected, column.table, column.attribute)?
                 .map(|mask| masks.transform(mask, is_column(expected)))

@@ -63,7 +63,7 @@ pub(crate) fn report(
         scratch.clear();
         let shown = match (field, tools.scanner) {
             (b'M' | b'D' | b'H' | b'W' | b'q', Some(scanner)) => {
-                mask_value(ValueKind::Text, None, Some(scanner), tools.key, text, &mut scratch)
+                mask_value(ValueKind::Text, None, Some(scanner), tools.found, text, &mut scratch)
             }
             _ => Outcome::Unchanged,
         };
@@ -108,7 +108,7 @@ pub(crate) fn parameter(tools: &Tools<'_>, status: ParameterStatus<'_>) -> Optio
     let scanner = tools.scanner?;
     let mut scratch = Vec::new();
     let value: &[u8] =
-        match mask_value(ValueKind::Text, None, Some(scanner), tools.key, status.value, &mut scratch) {
+        match mask_value(ValueKind::Text, None, Some(scanner), tools.found, status.value, &mut scratch) {
             Outcome::Unchanged => return None,
             Outcome::Written => &scratch,
             Outcome::Null => b"****",
@@ -124,7 +124,7 @@ pub(crate) fn notification(tools: &Tools<'_>, body: &[u8]) -> Option<BytesMut> {
     let said = Notification::decode(body).ok()?;
     let mut scratch = Vec::new();
     let payload: &[u8] =
-        match mask_value(ValueKind::Text, None, Some(scanner), tools.key, said.payload, &mut scratch) {
+        match mask_value(ValueKind::Text, None, Some(scanner), tools.found, said.payload, &mut scratch) {
             Outcome::Unchanged => return None,
             Outcome::Written => &scratch,
             Outcome::Null => b"****",
@@ -139,7 +139,7 @@ pub(crate) fn notification(tools: &Tools<'_>, body: &[u8]) -> Option<BytesMut> {
 pub(crate) fn function_result(tools: &Tools<'_>, value: Option<&[u8]>) -> Option<BytesMut> {
     let (scanner, value) = (tools.scanner?, value?);
     let mut scratch = Vec::new();
-    match mask_value(ValueKind::Bytes, None, Some(scanner), tools.key, value, &mut scratch) {
+    match mask_value(ValueKind::Bytes, None, Some(scanner), tools.found, value, &mut scratch) {
         Outcome::Unchanged => None,
         Outcome::Written | Outcome::Null => {
             let mut out = BytesMut::new();

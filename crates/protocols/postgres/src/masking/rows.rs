@@ -96,7 +96,7 @@ pub(super) fn shown(tools: &Tools<'_>, column: &ColumnPlan, value: &[u8], scratc
             values::hide(column.shape, column.format, transform, tools.key, value, scratch)
         }
         (None, Some(scanner)) if column.shape.is_scanned() => {
-            values::hide_found(column.shape, column.format, scanner, tools.key, value, scratch)
+            values::hide_found(column.shape, column.format, scanner, tools.found, value, scratch)
         }
         (None, _) => Outcome::Unchanged,
     }

@@ -25,6 +25,8 @@ pub(crate) struct Plan {
     pub(crate) copy: Option<CopyOut>,
     /// It names a relation with masked columns.
     pub(crate) touched: bool,
+    /// Its rows may come from relations that the catalog does not know.
+    pub(crate) strangers: bool,
     /// What becomes of its columns, once the server has described them.
     layout: OnceLock<Arc<Layout>>,
 }
@@ -37,7 +39,12 @@ impl Plan {
         copy: Option<CopyOut>,
         touched: bool,
     ) -> Self {
-        Self { number, masks, output, copy, touched, layout: OnceLock::new() }
+        Self { number, masks, output, copy, touched, strangers: false, layout: OnceLock::new() }
+    }
+
+    /// Its rows may come from relations that the session made itself.
+    pub(crate) fn with_strangers(self) -> Self {
+        Self { strangers: true, ..self }
     }
 
     pub(crate) fn layout(&self) -> Option<&Arc<Layout>> {

@@ -14,6 +14,7 @@ mod denials;
 mod evasion;
 mod hostile;
 mod lab;
+mod mask_agreement;
 mod mask_attacks;
 mod masks;
 mod relay;

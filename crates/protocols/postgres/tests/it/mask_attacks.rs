@@ -47,6 +47,18 @@ async fn raw(lab: &Lab) -> Raw {
     raw
 }
 
+/// Returns when the statement of a task waits for a lock, or was answered.
+async fn until_it_waits<T>(lab: &Lab, task: &tokio::task::JoinHandle<T>) {
+    let server = lab.superuser().await;
+    let waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+    while !task.is_finished() {
+        let waiting: i64 = server.query_one(waits, &[]).await.unwrap().get(0);
+        if waiting > 0 {
+            break;
+        }
+    }
+}
+
 fn shows_nothing(raw: &Raw, said: &Said, what: &str) {
     let seen =
         |needle: &[u8]| raw.seen.windows(needle.len()).any(|window| window.eq_ignore_ascii_case(needle));
@@ -250,7 +262,7 @@ async fn what_hides_a_masked_relation_may_go_while_a_statement_waits() {
             let said = one.send(1).await;
             (one, said)
         });
-        tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+        until_it_waits(&lab, &waiting).await;
         two.query("COMMIT").send(1).await;
         let (one, said) = waiting.await.unwrap();
         shows_nothing(&one, &said, text);
@@ -269,7 +281,7 @@ async fn a_column_that_hides_a_masked_one_may_go_while_a_statement_waits() {
         let said = one.send(1).await;
         (one, said)
     });
-    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    until_it_waits(&lab, &waiting).await;
     two.query("COMMIT").send(1).await;
     let (one, said) = waiting.await.unwrap();
     shows_nothing(&one, &said, "a column renamed meanwhile");

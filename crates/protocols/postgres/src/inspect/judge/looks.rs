@@ -23,11 +23,13 @@ pub(in crate::inspect) struct Look {
     output: MaskedOutput,
     copy: Option<CopyOut>,
     touched: bool,
+    /// Relations that the catalog does not know may be in it: what the session made itself.
+    strangers: bool,
 }
 
 impl Default for Look {
     fn default() -> Self {
-        Self { output: MaskedOutput::Clear, copy: None, touched: false }
+        Self { output: MaskedOutput::Clear, copy: None, touched: false, strangers: true }
     }
 }
 
@@ -38,7 +40,8 @@ impl Look {
     }
 
     pub(in crate::inspect) fn plan(self, number: u64, masks: Option<&Arc<Masks>>) -> Plan {
-        Plan::new(number, masks.map(Arc::clone), self.output, self.copy, self.touched)
+        let plan = Plan::new(number, masks.map(Arc::clone), self.output, self.copy, self.touched);
+        if self.strangers { plan.with_strangers() } else { plan }
     }
 }
 
@@ -75,7 +78,22 @@ impl Judge {
                 _ => Box::new(self.opaque(analysis.text().as_bytes(), why, session)),
             }
         })?;
+        let strangers = view.restructured || view.names.may_have_temporaries() || !masks.refuses_opaque();
         let statements = analysis.statements().iter().zip(resolved);
+        if let Some(stranger) = statements.clone().find_map(|(statement, resolved)| {
+            let copied =
+                !strangers && statement.copy_out().is_some() && masks.reads_strangers(&resolved.operation);
+            copied.then_some(resolved)
+        }) {
+            // COPY data is not described: what it holds must be known before.
+            self.database.invalidate();
+            let why = "the COPY names a relation that the gateway does not know yet; try again".to_owned();
+            let operation = &stranger.operation;
+            return Err(Box::new(match masks.rule(0) {
+                Some(rule) => Refused::denied(session.denied(&self.rules, operation, rule, why)),
+                None => self.opaque(analysis.text().as_bytes(), why, session),
+            }));
+        }
         for (statement, resolved) in statements.clone() {
             if let (Some(rule), Some(why)) = (masks.detects(), statement.copy_out().and_then(unreadable_copy))
             {
@@ -96,6 +114,7 @@ impl Judge {
                 output,
                 copy: statement.copy_out().cloned(),
                 touched: masks.touches(&resolved.operation),
+                strangers,
             })
             .collect())
     }

@@ -39,7 +39,7 @@ fn scanner() -> Scanner {
 
 fn shown(options: CopyOut, whole: &[Option<Transform>], data: &[u8]) -> Result<Vec<u8>, NotMasked> {
     let (scanner, key) = (scanner(), HashKey::new([7; 32].into()));
-    let tools = Tools { scanner: Some(&scanner), key: &key };
+    let tools = Tools { scanner: Some(&scanner), key: &key, found: &key };
     let format = if options.format == CopyFormat::Binary { Format::Binary } else { Format::Text };
     let mut out = BytesMut::new();
     CopyRows::new(options).rewrite(&tools, &layout(whole, format), data, &mut Vec::new(), &mut out)?;
@@ -90,7 +90,7 @@ fn rows_of_another_shape_are_refused() {
 #[test]
 fn the_header_line_is_passed_as_it_is() {
     let (scanner, key) = (scanner(), HashKey::new([7; 32].into()));
-    let tools = Tools { scanner: Some(&scanner), key: &key };
+    let tools = Tools { scanner: Some(&scanner), key: &key, found: &key };
     let layout = layout(&[Some(Transform::Redact)], Format::Text);
     let mut rows = CopyRows::new(CopyOut { header: true, ..options(CopyFormat::Csv) });
     let mut out = BytesMut::new();
