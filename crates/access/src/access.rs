@@ -398,8 +398,10 @@ fn allow_decision(grants: &[Arc<Grant>], read_only: bool) -> Decision {
         name: first.map_or_else(String::new, |grant| grant.id.0.clone()),
         location: first.map(|grant| grant.location.clone()),
     };
-    let mut obligations = Vec::new();
-    if grants.iter().any(|grant| grant.recorded) {
+    let recorded = grants.iter().any(|grant| grant.recorded);
+    // As long as it is: every session keeps one.
+    let mut obligations = Vec::with_capacity(usize::from(recorded) + usize::from(read_only));
+    if recorded {
         obligations.push(Obligation::Record);
     }
     if read_only {

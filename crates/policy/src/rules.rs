@@ -163,7 +163,8 @@ impl SessionRules {
     }
 
     fn obligations(&self, operation: &Operation) -> Vec<Obligation> {
-        let mut obligations = Vec::new();
+        // As long as it is, but for warnings: sessions keep many.
+        let mut obligations = Vec::with_capacity(usize::from(self.record) + usize::from(self.read_only));
         if self.record {
             obligations.push(Obligation::Record);
         }
