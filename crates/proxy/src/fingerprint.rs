@@ -1,10 +1,12 @@
 //! Keyed fingerprints of bind values: equal values are seen to be equal, nothing else is learned.
 
+use std::sync::Arc;
+
 use aws_lc_rs::hmac;
 
-/// The key, made once per gateway and kept in its data directory.
+/// The key, made once per gateway and kept in its data directory. Clones share it: it takes more than a kilobyte.
 #[derive(Clone)]
-pub struct FingerprintKey(hmac::Key);
+pub struct FingerprintKey(Arc<hmac::Key>);
 
 impl std::fmt::Debug for FingerprintKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -15,7 +17,7 @@ impl std::fmt::Debug for FingerprintKey {
 impl FingerprintKey {
     /// From 32 random bytes.
     pub fn new(secret: &[u8; 32]) -> Self {
-        Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
+        Self(Arc::new(hmac::Key::new(hmac::HMAC_SHA256, secret)))
     }
 
     /// A key for another purpose, told apart by its label: HMAC-SHA-256 over the label.

@@ -62,22 +62,25 @@ pub struct Cancellable {
 
 impl Postgres {
     /// Serves one client. Ends when the session has.
-    pub async fn serve(self: Arc<Self>, accepted: listener::Accepted) {
+    pub fn serve(self: Arc<Self>, accepted: listener::Accepted) -> impl Future<Output = ()> + Send {
         let loopback = accepted.is_loopback();
-        // The slot counts the transport in the listener's limits until the session is over.
-        let (transport, source, deadline, _slot) = accepted.into_parts();
+        let (transport, source, deadline, slot) = accepted.into_parts();
         let started_at = self.gate.clock.now();
         let session = SessionId::generate(started_at);
-        // On the heap, and gone with the login: its size must not stay in the task of every idle session.
-        let opened =
-            deadline.bound(Box::pin(self.open(transport, source, session, started_at, loopback))).await;
-        match opened {
-            Ok(Some(opened)) => {
-                let reason = opened.run().await;
-                tracing::info!(%session, %reason, "session ended");
+        // On the heap, and gone with the login: its size, and that of what it is given, must not stay in the task of every idle session.
+        let opening =
+            Box::pin(async move { self.open(transport, source, session, started_at, loopback).await });
+        async move {
+            // The slot counts the transport in the listener's limits until the session is over.
+            let _slot = slot;
+            match deadline.bound(opening).await {
+                Ok(Some(opened)) => {
+                    let reason = opened.run().await;
+                    tracing::info!(%session, %reason, "session ended");
+                }
+                Ok(None) => {}
+                Err(too_slow) => tracing::info!(%session, error = %too_slow, "handshake"),
             }
-            Ok(None) => {}
-            Err(too_slow) => tracing::info!(%session, error = %too_slow, "handshake"),
         }
     }
 

@@ -63,7 +63,8 @@ pub(crate) struct Judge {
     /// Rules or catalog changed, and what is masked has not been looked up since.
     masks_unknown: bool,
     paths: SearchPaths,
-    cache: HashMap<u64, Cached>,
+    /// Boxed: a map keeps room for entries that it does not have.
+    cache: HashMap<u64, Box<Cached>>,
     cached_bytes: usize,
     epoch: u64,
     /// A statement that changes structure was sent, and its transaction is not known to be over.
@@ -286,9 +287,8 @@ impl Judge {
             resolved.iter().flat_map(|resolved| resolved.operation.resources.iter().cloned()).collect()
         });
         let settings = resolved.into_iter().flat_map(|resolved| resolved.settings).collect();
-        if let Some(before) =
-            self.cache.insert(shape, Cached { epoch, bytes, judged, looks, late, opaque, settings })
-        {
+        let cached = Cached { epoch, bytes, judged, looks, late, opaque, settings };
+        if let Some(before) = self.cache.insert(shape, Box::new(cached)) {
             self.cached_bytes = self.cached_bytes.saturating_sub(before.bytes);
         }
         self.cached_bytes += bytes;
