@@ -127,7 +127,7 @@ impl Inspector {
             other if self.needs_whole(other)? => Ok(false),
             tag::ERROR_RESPONSE => {
                 self.flight.error();
-                self.names.forget_unnamed_portal();
+                self.names.forget_unnamed_portal(self.flight.last_bind_of_front());
                 self.results.expected.failed();
                 Ok(true)
             }
@@ -159,7 +159,7 @@ impl Inspector {
             tag::ERROR_RESPONSE => {
                 let fields = ErrorFields::decode(body).map_err(|error| violation(error.to_string()))?;
                 self.flight.error();
-                self.names.forget_unnamed_portal();
+                self.names.forget_unnamed_portal(self.flight.last_bind_of_front());
                 self.told_fatal |= fields.is_fatal();
                 let seen = self.failed(&fields)?;
                 return Ok(self.refusals.exchange(&fields).or(seen));

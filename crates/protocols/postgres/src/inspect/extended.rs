@@ -101,7 +101,10 @@ impl Inspector {
         let name = judged.portal;
         let BindJudged { prepared, rules, .. } = judged;
         let portal = Portal { prepared, rules, plan, described: false, late, serial: 0 };
-        self.names.set_portal(&name, portal);
+        if !self.flight.is_skipped() {
+            self.names.set_portal(&name, portal);
+            self.flight.binds(self.names.binds());
+        }
         Ok(())
     }
 

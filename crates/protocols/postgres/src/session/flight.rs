@@ -61,6 +61,8 @@ struct Group<P> {
     flushed: bool,
     /// A COPY may take in data in it, and whether it does is not known yet.
     may_copy: bool,
+    /// The last Bind sent in it, counted over the session; zero: none.
+    last_bind: u64,
     effects: VecDeque<Effect<P>>,
 }
 
@@ -274,6 +276,23 @@ impl<P> Flight<P> {
         true
     }
 
+    /// The session's `number`th Bind is sent, in the sequence that gathers.
+    pub(crate) fn binds(&mut self, number: u64) {
+        if let Some(group) = self.groups.back_mut() {
+            group.last_bind = number;
+        }
+    }
+
+    /// The last Bind of the sequence whose answers arrive now; zero: it has none.
+    pub(crate) fn last_bind_of_front(&self) -> u64 {
+        self.groups.front().map_or(0, |group| group.last_bind)
+    }
+
+    /// Whether the sequence that gathers has failed: the server skips what is sent up to its `Sync`.
+    pub(crate) fn is_skipped(&self) -> bool {
+        self.groups.back().is_some_and(|group| group.closed == Closer::Open && group.errored)
+    }
+
     /// `ErrorResponse` arrived. Completions owed before a `Sync` will not come.
     pub(crate) fn error(&mut self) {
         self.copying = false;
@@ -366,6 +385,7 @@ impl<P> Group<P> {
             unanswered: 0,
             flushed: false,
             may_copy: false,
+            last_bind: 0,
             effects: VecDeque::new(),
         }
     }

@@ -222,11 +222,10 @@ impl Names {
         }
     }
 
-    /// Something failed: a Bind to the unnamed portal that was sent behind it was skipped, and the portal before it may live.
-    pub(crate) fn forget_unnamed_portal(&mut self) {
-        if let Some(portal) = self.portals.remove(b"".as_slice()) {
-            self.held = self.held.saturating_sub(weight(&portal.prepared));
-        }
+    /// A sequence failed: a Bind to the unnamed portal in it, up to the `until`th, was perhaps skipped, and the portal before it may
+    /// live. What was bound in a later sequence stays.
+    pub(crate) fn forget_unnamed_portal(&mut self, until: u64) {
+        self.closed_portal(b"", until);
     }
 
     /// Outside a transaction no portal lives but cursors `WITH HOLD`.

@@ -302,3 +302,16 @@ async fn nobody_has_a_value_of_its_own_hashed_to_compare() {
         assert_ne!(guess.get(1), said.get(1), "LEAK: {text}: {guess:?}");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_error_of_an_earlier_sequence_forgets_no_portal_bound_since() {
+    let lab = Lab::start("read:*", "").await;
+    let mut one = raw(&lab).await;
+    // The error of the first sequence is answered while the second stands between its Bind and its Execute.
+    one.run("SELECT 1/0").sync();
+    one.parse("", "SELECT 2").bind("", "", &[]);
+    let said = one.send(1).await;
+    assert!(said.iter().any(|line| line.starts_with('E')), "{said:?}");
+    let said = one.execute("").sync().send(1).await;
+    assert!(said.iter().any(|line| line == "D:2"), "{said:?}");
+}
