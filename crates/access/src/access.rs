@@ -327,7 +327,7 @@ impl Access {
             }
             match grant.when {
                 When::Always => grants.push(grant),
-                When::Requested => match self.windows.open(&principal.key(), &grant.id, now) {
+                When::Requested | When::Approved => match self.windows.open(&principal.key(), &grant.id, now) {
                     Some(open) => {
                         let earlier = window.as_ref().is_none_or(|w| open.ends_at < w.ends_at);
                         if earlier {

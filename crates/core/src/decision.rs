@@ -70,6 +70,14 @@ pub enum Obligation {
         /// What it says.
         message: String,
     },
+    /// The transaction it runs in may not commit without a person's yes, once it affected more rows than this. What the
+    /// server does not count asks, too.
+    ApproveAtCommit {
+        /// The guardrail.
+        rule: RuleRef,
+        /// So many affected rows pass without asking.
+        rows_over: u64,
+    },
 }
 
 /// An answer with its reasons: what a decision function returns.

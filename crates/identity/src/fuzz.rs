@@ -85,6 +85,7 @@ fn provider(kind: ProviderKind, allow_users: bool) -> ProviderConfig {
         types: vec!["jwt".to_owned(), "at+jwt".to_owned()],
         liveness: None,
         allow_users,
+        sign_in: None,
         location: String::new(),
     }
 }

@@ -273,6 +273,9 @@ impl fmt::Display for Explanation {
                 portcullis_core::Obligation::Warn { rule, message } => {
                     writeln!(f, "  warns   {message} ({rule})")?
                 }
+                portcullis_core::Obligation::ApproveAtCommit { rule, rows_over } => {
+                    writeln!(f, "  commits after a person's yes, over {rows_over} affected rows ({rule})")?
+                }
             }
         }
         for answer in &self.operations {

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use portcullis_core::{ConnectionName, GrantId, Pattern, Principal, Verb};
 use serde::{Deserialize, Serialize};
 
-use crate::{Condition, ConditionError, Facts};
+use crate::{Approval, AskWay, Condition, ConditionError, Facts};
 
 /// A standing rule: these subjects may open this connection under these terms.
 #[derive(Clone, Debug)]
@@ -16,9 +16,20 @@ pub struct Grant {
     pub connection: ConnectionName,
     /// To whom: any of these.
     pub to: Vec<Subject>,
-    /// Standing, or on request.
+    /// Standing, on request, or on request with a person's yes.
     pub when: When,
-    /// How long a window lasts; always there for [`When::Requested`], never for [`When::Always`].
+    /// Whose yes opens it; there for [`When::Approved`] only, and always.
+    pub approval: Option<Approval>,
+    /// How a window is asked for.
+    pub ask: AskWay,
+    /// Whether asking needs a reason.
+    pub reason_required: bool,
+    /// How long a request waits for answers.
+    pub answer_within: Duration,
+    /// Who may open it at once with a reason, reviewed by the approvers afterwards; with [`When::Approved`] only. They may
+    /// ask like everybody in `to`, too.
+    pub break_glass: Vec<Subject>,
+    /// How long a window lasts; always there but for [`When::Always`].
     pub lifetime: Option<Duration>,
     /// How long after a window's end the next may be opened.
     pub cooldown: Option<Duration>,
@@ -40,9 +51,14 @@ impl Grant {
         self.condition.as_ref().map_or(Ok(true), |condition| condition.holds(facts))
     }
 
-    /// Whether `principal` is among `to`.
+    /// Whether `principal` is among `to`, or among those who may break glass.
     pub fn is_to(&self, principal: &Principal) -> bool {
-        self.to.iter().any(|subject| subject.matches(principal))
+        self.to.iter().any(|subject| subject.matches(principal)) || self.may_break_glass(principal)
+    }
+
+    /// Whether `principal` may open it at once, to be reviewed afterwards.
+    pub fn may_break_glass(&self, principal: &Principal) -> bool {
+        self.break_glass.iter().any(|subject| subject.matches(principal))
     }
 
     /// Whether a scope rule says `*:*`.
@@ -59,6 +75,8 @@ pub enum When {
     Always,
     /// Inside a window its subject asked for.
     Requested,
+    /// Inside a window its subject asked for and a person agreed to.
+    Approved,
 }
 
 impl When {
@@ -67,6 +85,7 @@ impl When {
         match self {
             Self::Always => "always",
             Self::Requested => "requested",
+            Self::Approved => "approved",
         }
     }
 }

@@ -1,9 +1,11 @@
-//! Guardrails: rules that block or warn on matching operations, whatever the grants allow.
+//! Guardrails: rules that block, hold or warn on matching operations, whatever the grants allow.
+
+use std::sync::Arc;
 
 use portcullis_core::{ConnectionName, Operation, Pattern, Principal};
 use serde::{Deserialize, Serialize};
 
-use crate::{Connection, Protocol, Subject, glob};
+use crate::{Connection, HoldTerms, Protocol, Subject, glob};
 
 /// One guardrail. Every criterion given must match; a list matches when any entry does.
 #[derive(Clone, Debug)]
@@ -24,6 +26,8 @@ pub struct Guardrail {
     pub except: Vec<Subject>,
     /// What it does.
     pub action: GuardrailAction,
+    /// How it holds; there for [`GuardrailAction::Approve`] only, and always.
+    pub hold: Option<Arc<HoldTerms>>,
     /// What the principal is told.
     pub message: Option<String>,
     /// `file:line`.
@@ -36,6 +40,8 @@ pub struct Guardrail {
 pub enum GuardrailAction {
     /// Lets it pass and says so.
     Warn,
+    /// Holds until a person says yes.
+    Approve,
     /// Refuses.
     Block,
 }
@@ -45,6 +51,7 @@ impl GuardrailAction {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Warn => "warn",
+            Self::Approve => "approve",
             Self::Block => "block",
         }
     }

@@ -9,6 +9,7 @@
 //!
 //! **References**: CEL, <https://cel.dev>; YAML 1.2.2.
 
+mod approval;
 pub mod capability;
 mod case;
 mod condition;
@@ -20,16 +21,19 @@ mod glob;
 mod grant;
 mod guardrail;
 mod mask;
+mod notification;
 mod policy;
 pub mod process;
 mod provider;
 mod reach;
 mod report;
+mod role;
 mod rules;
 mod run;
 pub mod schema;
 mod secret_ref;
 
+pub use approval::{Approval, AskWay, HoldAt, HoldTerms, HoldingRule, OnTimeout, Preview};
 pub use case::{Expectation, TestCase, Who};
 pub use condition::{Condition, ConditionError};
 pub use connection::{
@@ -43,17 +47,19 @@ pub use guardrail::{Guardrail, GuardrailAction};
 pub use mask::{
     ColumnPattern, ColumnRules, Filter, FunctionPattern, InvalidName, Mask, Opaque, SessionMasks,
 };
+pub use notification::{Channel, NoticeKind, Notification, Smtp, SmtpTls};
 pub use policy::{Policy, Retention};
 pub use process::{
-    JournalSettings, Limits, Listen, Listener, LogFormat, LogSettings, Plaintext, Process, Recordings, Store,
-    Sync, TlsFiles,
+    ConsoleSettings, JournalSettings, Limits, Listen, Listener, LogFormat, LogSettings, Plaintext, Process,
+    Recordings, Store, Sync, TlsFiles,
 };
 pub use provider::{
     Algorithm, ClaimPointers, Cloud, Entra, GraphCredential, GraphLiveness, JwksSource, Oidc, ProviderConfig,
-    ProviderKind,
+    ProviderKind, SignIn, SignInToken,
 };
 pub use reach::{Way, reach, reach_connection};
 pub use report::{Diagnostic, Report, Severity, SourceFile};
+pub use role::{Role, RoleSet};
 pub use rules::SessionRules;
 pub use run::{ReadStatement, TestOutcome, run_test, run_tests};
 pub use secret_ref::{InvalidSecretRef, ResolveSecret, SecretError, SecretRef};

@@ -9,7 +9,8 @@ use std::{
 use portcullis_core::{ConnectionName, Principal};
 
 use crate::{
-    Connection, Grant, Guardrail, Mask, ProviderConfig, SessionMasks, SessionRules, TestCase, mask::Masks,
+    Connection, Grant, Guardrail, Mask, Notification, ProviderConfig, RoleSet, SessionMasks, SessionRules,
+    TestCase, mask::Masks, role::Roles,
 };
 
 /// A checked policy. Made by [`crate::check`] only.
@@ -22,6 +23,8 @@ pub struct Policy {
     by_connection: HashMap<ConnectionName, Vec<Arc<Grant>>>,
     guardrails: Vec<Arc<Guardrail>>,
     masks: Masks,
+    roles: Roles,
+    notifications: Vec<Arc<Notification>>,
     tests: Vec<TestCase>,
     retention: Retention,
 }
@@ -52,6 +55,8 @@ pub(crate) struct Parts {
     pub(crate) grants: Vec<Arc<Grant>>,
     pub(crate) guardrails: Vec<Arc<Guardrail>>,
     pub(crate) masks: Masks,
+    pub(crate) roles: Roles,
+    pub(crate) notifications: Vec<Arc<Notification>>,
     pub(crate) tests: Vec<TestCase>,
     pub(crate) retention: Retention,
 }
@@ -70,6 +75,8 @@ impl Policy {
             by_connection,
             guardrails: parts.guardrails,
             masks: parts.masks,
+            roles: parts.roles,
+            notifications: parts.notifications,
             tests: parts.tests,
             retention: parts.retention,
         }
@@ -115,6 +122,16 @@ impl Policy {
         self.masks.of_session(connection, principal)
     }
 
+    /// The roles the principal has in the API and the console.
+    pub fn roles(&self, principal: &Principal) -> RoleSet {
+        self.roles.of(principal)
+    }
+
+    /// Every notifier, as written.
+    pub fn notifications(&self) -> &[Arc<Notification>] {
+        &self.notifications
+    }
+
     /// The `tests:` of the documents.
     pub fn tests(&self) -> &[TestCase] {
         &self.tests
@@ -125,7 +142,7 @@ impl Policy {
         self.retention
     }
 
-    /// The grants of a connection that name the principal, as written, conditions not yet looked at. None: default deny.
+    /// The grants of a connection that name the principal (in `to` or `break_glass`), as written, conditions not yet looked at. None: default deny.
     pub fn grants_to(&self, principal: &Principal, connection: &ConnectionName) -> Vec<Arc<Grant>> {
         let grants = self.by_connection.get(connection).map(Vec::as_slice).unwrap_or_default();
         grants.iter().filter(|grant| grant.is_to(principal)).map(Arc::clone).collect()

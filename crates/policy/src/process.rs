@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use url::Url;
 
 use crate::PgAuthentication;
 
@@ -25,6 +26,11 @@ pub struct Process {
     pub journal: JournalSettings,
     /// Policy documents: files or folders.
     pub policy: Vec<PathBuf>,
+    /// Where people and clients find the web listener, for links and sign-in redirects; no query, no fragment. Absent: its own
+    /// address.
+    pub public_url: Option<Url>,
+    /// The console.
+    pub console: ConsoleSettings,
     /// Limits.
     pub limits: Limits,
     /// Networks of load balancers whose PROXY header is believed (and then required). Empty: the header is never read.
@@ -103,6 +109,21 @@ pub enum Sync {
     Strict,
 }
 
+/// People's sessions in the console.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ConsoleSettings {
+    /// Without a request for so long, a session ends. Default 30 minutes.
+    pub idle: Duration,
+    /// So long after signing in it ends whatever happens. Default 12 hours.
+    pub absolute: Duration,
+}
+
+impl Default for ConsoleSettings {
+    fn default() -> Self {
+        Self { idle: Duration::from_secs(30 * 60), absolute: Duration::from_secs(12 * 3_600) }
+    }
+}
+
 /// Limits. Each has a default that needs no change on a small machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -124,6 +145,10 @@ pub struct Limits {
     pub recorded_bytes: usize,
     /// The longest row that can be masked, in bytes; a longer one ends the session.
     pub masked_row: usize,
+    /// Requests that may wait for an answer at once.
+    pub pending_requests: usize,
+    /// Requests of one identity that may wait for an answer at once.
+    pub pending_per_identity: usize,
 }
 
 impl Default for Limits {
@@ -138,6 +163,8 @@ impl Default for Limits {
             recorded_rows: 1000,
             recorded_bytes: 1 << 20,
             masked_row: 16 << 20,
+            pending_requests: 10_000,
+            pending_per_identity: 20,
         }
     }
 }

@@ -25,14 +25,26 @@ pub struct ProviderConfig {
     pub liveness: Option<GraphLiveness>,
     /// Whether tokens of people are accepted too (`users: allow`).
     pub allow_users: bool,
+    /// How people sign in with it; absent: nobody does.
+    pub sign_in: Option<SignIn>,
     /// `file:line`.
     pub location: String,
 }
 
 impl PartialEq for ProviderConfig {
     fn eq(&self, other: &Self) -> bool {
-        let Self { name, kind, audience, groups, algorithms, types, liveness, allow_users, location: _ } =
-            self;
+        let Self {
+            name,
+            kind,
+            audience,
+            groups,
+            algorithms,
+            types,
+            liveness,
+            allow_users,
+            sign_in,
+            location: _,
+        } = self;
         *name == other.name
             && *kind == other.kind
             && *audience == other.audience
@@ -41,10 +53,44 @@ impl PartialEq for ProviderConfig {
             && *types == other.types
             && *liveness == other.liveness
             && *allow_users == other.allow_users
+            && *sign_in == other.sign_in
     }
 }
 
 impl Eq for ProviderConfig {}
+
+/// Signing people in to the console and the CLI: the application they sign in to, registered with the provider.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SignIn {
+    /// The application's (client) id.
+    pub client_id: String,
+    /// Its secret; absent: a public client, which PKCE alone protects.
+    pub client_secret: Option<SecretRef>,
+    /// What is asked for; never empty.
+    pub scopes: Vec<String>,
+    /// Which of the provider's tokens says who it is.
+    pub token: SignInToken,
+}
+
+/// Which token of a sign-in says who it is. It is verified like any other: its audience is one of the provider's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Default)]
+pub enum SignInToken {
+    /// The access token.
+    #[default]
+    Access,
+    /// The id token, whose audience is the application itself.
+    Id,
+}
+
+impl SignInToken {
+    /// The word used in documents.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Access => "access",
+            Self::Id => "id",
+        }
+    }
+}
 
 /// Sorts of identity providers.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,13 +6,16 @@ use portcullis_core::{
     Decision, Obligation, Operation, Principal, ResourceRef, RuleRef, Verb, Verdict, operation::Classified,
 };
 
-use crate::{Connection, Grant, Guardrail, GuardrailAction, Mask, Policy, ScopeRule, SessionMasks};
+use crate::{
+    Connection, Grant, Guardrail, GuardrailAction, HoldAt, HoldTerms, HoldingRule, Mask, Policy, ScopeRule,
+    SessionMasks,
+};
 
 /// The rules of one session: the scopes of its grants together, and the guardrails and masks that bind its
 /// principal here.
 ///
 /// INVARIANT(deny-first): a guardrail that blocks is looked at before any scope, and an operation passes only when every
-/// (verb, resource) pair it names is in scope.
+/// (verb, resource) pair it names is in scope. One that holds comes last: nobody is asked about what may not be done anyway.
 #[derive(Debug)]
 pub struct SessionRules {
     policy_version: Arc<str>,
@@ -112,7 +115,8 @@ impl SessionRules {
         self.record
     }
 
-    /// Judges one operation. Blocks first, then what is not understood, then the scope, then warnings.
+    /// Judges one operation. Blocks first, then what is not understood, then the scope, then what holds, then warnings. The
+    /// obligations of a hold are those of the allow it becomes once every one of [`SessionRules::holds`] is answered yes.
     pub fn decide(&self, operation: &Operation) -> Decision {
         if let Some(block) = self.matching(operation, GuardrailAction::Block).next() {
             return Decision::deny(block.rule.clone(), block.message.clone());
@@ -128,14 +132,46 @@ impl SessionRules {
             };
         }
         match self.covering(operation) {
-            Ok(scope) => Decision {
-                verdict: Verdict::Allow,
-                rule: scope.rule.clone(),
-                reason: scope.reason.clone(),
-                obligations: self.obligations(operation),
-            },
+            Ok(scope) => {
+                let obligations = self.obligations(operation);
+                let (verdict, rule, reason) = match self.holding(operation, HoldAt::Operation).next() {
+                    Some((hold, _)) => (Verdict::Hold, &hold.rule, &hold.message),
+                    None => (Verdict::Allow, &scope.rule, &scope.reason),
+                };
+                Decision { verdict, rule: rule.clone(), reason: reason.clone(), obligations }
+            }
             Err(pair) => self.out_of_scope(pair),
         }
+    }
+
+    /// Every guardrail that holds this operation: each needs its own answer. Empty unless [`SessionRules::decide`] says
+    /// hold or the operation is denied anyway.
+    pub fn holds(&self, operation: &Operation) -> Vec<HoldingRule> {
+        self.holding(operation, HoldAt::Operation).map(BoundGuardrail::holding_rule).collect()
+    }
+
+    /// Every guardrail that holds the commit of the transaction this operation runs in. Empty for an operation that only
+    /// reads: a commit makes nothing of it last.
+    pub fn commit_holds(&self, operation: &Operation) -> Vec<HoldingRule> {
+        self.committing(operation).map(BoundGuardrail::holding_rule).collect()
+    }
+
+    fn holding<'a>(
+        &'a self,
+        operation: &'a Operation,
+        at: HoldAt,
+    ) -> impl Iterator<Item = (&'a BoundGuardrail, &'a Arc<HoldTerms>)> {
+        self.matching(operation, GuardrailAction::Approve)
+            .filter_map(|bound| Some((bound, bound.guardrail.hold.as_ref()?)))
+            .filter(move |(_, terms)| terms.at == at)
+    }
+
+    fn committing<'a>(
+        &'a self,
+        operation: &'a Operation,
+    ) -> impl Iterator<Item = (&'a BoundGuardrail, &'a Arc<HoldTerms>)> {
+        let reads_only = operation.resources.iter().all(|pair| pair.verb == Verb::Read);
+        self.holding(operation, HoldAt::Commit).filter(move |_| !reads_only)
     }
 
     fn matching<'a>(
@@ -175,6 +211,10 @@ impl SessionRules {
             self.matching(operation, GuardrailAction::Warn)
                 .map(|warn| Obligation::Warn { rule: warn.rule.clone(), message: warn.message.clone() }),
         );
+        obligations.extend(self.committing(operation).map(|(bound, terms)| Obligation::ApproveAtCommit {
+            rule: bound.rule.clone(),
+            rows_over: terms.rows_over,
+        }));
         obligations
     }
 
@@ -227,15 +267,24 @@ impl BoundGuardrail {
     fn new(guardrail: &Arc<Guardrail>) -> Self {
         let message = match &guardrail.message {
             Some(message) => format!("guardrail `{}`: {message}", guardrail.name),
-            None if guardrail.action == GuardrailAction::Block => {
-                format!(
+            None => match guardrail.action {
+                GuardrailAction::Block => format!(
                     "guardrail `{}` refuses this operation; ask the owner of the connection for another way",
                     guardrail.name
-                )
-            }
-            None => format!("guardrail `{}` warns about this operation", guardrail.name),
+                ),
+                GuardrailAction::Approve => format!("guardrail `{}` needs a person's yes", guardrail.name),
+                GuardrailAction::Warn => format!("guardrail `{}` warns about this operation", guardrail.name),
+            },
         };
         Self { rule: guardrail.rule_ref(), guardrail: Arc::clone(guardrail), message }
+    }
+
+    fn holding_rule((bound, terms): (&Self, &Arc<HoldTerms>)) -> HoldingRule {
+        HoldingRule {
+            rule: bound.rule.clone(),
+            message: bound.guardrail.message.clone(),
+            terms: Arc::clone(terms),
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use portcullis_policy::When;
+use portcullis_policy::{AskWay, When};
 
 use super::*;
 
@@ -22,6 +22,11 @@ fn grant(cooldown: Option<Duration>, max_per_day: Option<u32>) -> Grant {
         connection: "logs".parse().unwrap(),
         to: Vec::new(),
         when: When::Requested,
+        approval: None,
+        ask: AskWay::Explicit,
+        reason_required: true,
+        answer_within: 60 * MINUTE,
+        break_glass: Vec::new(),
         lifetime: Some(15 * MINUTE),
         cooldown,
         max_per_day,

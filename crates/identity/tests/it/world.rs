@@ -207,6 +207,7 @@ pub fn entra_config(base: &str) -> ProviderConfig {
         types: vec!["jwt".to_owned(), "at+jwt".to_owned()],
         liveness: None,
         allow_users: false,
+        sign_in: None,
         location: "policy.yaml:3".to_owned(),
     }
 }
@@ -237,6 +238,7 @@ pub fn oidc_config(issuer: &str) -> ProviderConfig {
         types: vec!["jwt".to_owned(), "at+jwt".to_owned()],
         liveness: None,
         allow_users: false,
+        sign_in: None,
         location: "policy.yaml:20".to_owned(),
     }
 }

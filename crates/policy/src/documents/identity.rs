@@ -82,6 +82,7 @@ fn provider(reader: &mut Reader<'_>, node: &Node) -> Option<ProviderConfig> {
         types,
         liveness,
         allow_users,
+        sign_in: None,
         location,
     })
 }

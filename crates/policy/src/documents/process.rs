@@ -12,8 +12,8 @@ use crate::{
         tree::{Node, Value},
     },
     process::{
-        JournalSettings, Limits, Listen, Listener, LogFormat, LogSettings, Plaintext, Process, Recordings,
-        Store, Sync, TlsFiles,
+        ConsoleSettings, JournalSettings, Limits, Listen, Listener, LogFormat, LogSettings, Plaintext,
+        Process, Recordings, Store, Sync, TlsFiles,
     },
 };
 
@@ -48,6 +48,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Process> {
         recordings: recordings.unwrap_or_default(),
         journal: journal.unwrap_or_default(),
         policy: policy?,
+        public_url: None,
+        console: ConsoleSettings::default(),
         limits: limits.unwrap_or_default(),
         proxy_protocol: trusted.unwrap_or_default(),
         log: log.unwrap_or_default(),

@@ -12,8 +12,9 @@ use aws_lc_rs::digest;
 use portcullis_core::{ConnectionName, GrantId, Pattern};
 
 use crate::{
-    Connection, Grant, Guardrail, GuardrailAction, Mask, Protocol, ProviderConfig, ProviderKind, Subject,
-    When,
+    AskWay, Connection, Grant, Guardrail, GuardrailAction, Mask, Protocol, ProviderConfig, ProviderKind,
+    Subject, When,
+    approval::ANSWER_WITHIN,
     capability::{self, Control, Support},
     documents::{
         draft::{Draft, GrantDraft, GuardrailDraft, MaskDraft, SubjectDraft, SubjectKind},
@@ -24,6 +25,7 @@ use crate::{
     mask::Masks,
     policy::Parts,
     report::{Place, Report, Severity},
+    role::Roles,
 };
 
 /// Resolves every name of the draft.
@@ -75,6 +77,8 @@ pub(crate) fn resolve(draft: Draft, report: &mut Report) -> Resolved {
         grants: grants.iter().map(|(grant, _)| Arc::clone(grant)).collect(),
         guardrails: guardrails.iter().map(|(guardrail, _)| Arc::clone(guardrail)).collect(),
         masks: Masks::new(masks.iter().map(|(mask, _)| Arc::clone(mask)).collect()),
+        roles: Roles::default(),
+        notifications: Vec::new(),
         tests,
         retention: draft.retention.map(|retention| retention.value).unwrap_or_default(),
     };
@@ -169,6 +173,11 @@ impl Resolver<'_> {
             connection: connection.name.clone(),
             to,
             when,
+            approval: None,
+            ask: AskWay::Explicit,
+            reason_required: true,
+            answer_within: ANSWER_WITHIN,
+            break_glass: Vec::new(),
             lifetime: draft.lifetime.as_ref().map(|lifetime| lifetime.value),
             cooldown: draft.cooldown,
             max_per_day: draft.max_per_day,
@@ -371,6 +380,7 @@ impl Resolver<'_> {
                 resources: draft.resources.iter().map(|pattern| pattern.value.clone()).collect(),
                 except,
                 action: draft.action,
+                hold: None,
                 message: draft.message.clone(),
                 location,
             };
@@ -385,6 +395,7 @@ impl Resolver<'_> {
         let mut asked = vec![match guardrail.action {
             GuardrailAction::Block => Control::Block,
             GuardrailAction::Warn => Control::Warn,
+            GuardrailAction::Approve => Control::Hold,
         }];
         asked.extend((!guardrail.statements.is_empty()).then_some(Control::Statements));
         asked.extend(guardrail.without.is_some().then_some(Control::WithoutWhere));
