@@ -6,14 +6,15 @@ use arc_swap::ArcSwap;
 use portcullis_audit::{Batch, Journal};
 use portcullis_core::{
     AuditEvent, ClientSoftware, Clock, ConnectionName, Decision, EndReason, GrantId, Obligation, Principal,
-    PrincipalKey, RuleRef, SessionFacts, SessionId, Source, Timestamp, Verdict, WindowId,
+    PrincipalKey, RequestId, RuleRef, SessionFacts, SessionId, Source, Timestamp, Verdict, WindowId,
 };
 use portcullis_identity::{Authenticated, GroupSource};
-use portcullis_policy::{Connection, Facts, Grant, Policy, SessionRules, When};
+use portcullis_policy::{AskWay, Connection, Facts, Grant, Policy, SessionRules, When};
 
 use crate::{
-    Answer, Block, Permit, Refusal, StoreError, Window, WindowStore,
+    AccessStore, Answer, Block, Permit, Refusal, StoreError, Window,
     blocks::Blocks,
+    requests::{Registry, RequestLimits},
     windows::{LONGEST_COOLDOWN, Windows},
 };
 
@@ -22,9 +23,21 @@ pub struct Access {
     pub(crate) policy: ArcSwap<Policy>,
     pub(crate) windows: Windows,
     pub(crate) blocks: Blocks,
-    pub(crate) store: Arc<dyn WindowStore>,
+    pub(crate) registry: Registry,
+    pub(crate) limits: RequestLimits,
+    pub(crate) address: Option<String>,
+    pub(crate) store: Arc<dyn AccessStore>,
     pub(crate) journal: Arc<Journal>,
     pub(crate) clock: Arc<dyn Clock>,
+}
+
+/// Settings of the process file.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// How many requests may wait.
+    pub limits: RequestLimits,
+    /// The console's address, without a slash at the end: for links.
+    pub address: Option<String>,
 }
 
 /// What a peer asks for at connect.
@@ -44,6 +57,8 @@ pub struct Ask {
     pub connection: String,
     /// The inner target (database) asked for.
     pub database: Option<String>,
+    /// Why, where the client has a way to say so; else empty.
+    pub reason: String,
 }
 
 impl Ask {
@@ -104,15 +119,38 @@ impl Access {
     /// The store cannot be read: nothing is decided without it.
     pub fn new(
         policy: Arc<Policy>,
-        store: Arc<dyn WindowStore>,
+        store: Arc<dyn AccessStore>,
         journal: Arc<Journal>,
         clock: Arc<dyn Clock>,
+    ) -> Result<Self, StoreError> {
+        Self::with(policy, store, journal, clock, Settings::default())
+    }
+
+    /// As [`Access::new`], with settings of the process file.
+    ///
+    /// # Errors
+    /// As [`Access::new`].
+    pub fn with(
+        policy: Arc<Policy>,
+        store: Arc<dyn AccessStore>,
+        journal: Arc<Journal>,
+        clock: Arc<dyn Clock>,
+        settings: Settings,
     ) -> Result<Self, StoreError> {
         let (windows, blocks) = (Windows::default(), Blocks::default());
         let now = clock.now();
         windows.load(store.windows_since(now.minus(LONGEST_COOLDOWN))?);
         blocks.load(store.blocks_since(now)?);
-        Ok(Self { policy: ArcSwap::new(policy), windows, blocks, store, journal, clock })
+        let Settings { limits, address } = settings;
+        let (policy, registry) = (ArcSwap::new(policy), Registry::default());
+        let this = Self { policy, windows, blocks, registry, limits, address, store, journal, clock };
+        this.load_requests()?;
+        Ok(this)
+    }
+
+    /// Where people find a request, where the gateway has an address for them.
+    pub fn request_link(&self, id: RequestId) -> Option<String> {
+        self.address.as_ref().map(|address| format!("{address}/requests/{id}"))
     }
 
     /// The policy in force.
@@ -129,7 +167,7 @@ impl Access {
     ///
     /// # Errors
     /// A [`Refusal`] with the deny for the journal and the answer for the peer.
-    pub fn authorize(&self, who: Authenticated, ask: &Ask) -> Result<Permit, Box<Refusal>> {
+    pub fn authorize(&self, who: &Authenticated, ask: &Ask) -> Result<Permit, Box<Refusal>> {
         let principal = Arc::clone(who.principal());
         let now = self.clock.now();
         let refuse = |answer: Answer, kind: &'static str, name: &str, location: Option<String>| {
@@ -163,7 +201,13 @@ impl Access {
                 return Err(refuse(Answer::NotNow, "condition", &grant.id.0, location));
             }
             Found::Asleep(grant) => {
-                let answer = Answer::WindowNeeded { connection: ask.connection.clone() };
+                let link = self.address.as_ref();
+                let answer = Answer::WindowNeeded {
+                    connection: ask.connection.clone(),
+                    people: grant.when == When::Approved,
+                    on_connect: grant.ask == AskWay::OnConnect,
+                    link: link.map(|address| format!("{address}/connections/{}", connection.name)),
+                };
                 return Err(refuse(answer, "window", &grant.id.0, Some(grant.location.clone())));
             }
         };
@@ -327,7 +371,8 @@ impl Access {
             }
             match grant.when {
                 When::Always => grants.push(grant),
-                When::Requested | When::Approved => match self.windows.open(&principal.key(), &grant.id, now) {
+                When::Requested | When::Approved => match self.windows.open(&principal.key(), &grant.id, now)
+                {
                     Some(open) => {
                         let earlier = window.as_ref().is_none_or(|w| open.ends_at < w.ends_at);
                         if earlier {

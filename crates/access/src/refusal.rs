@@ -29,6 +29,19 @@ pub enum Answer {
     WindowNeeded {
         /// The connection, as the peer wrote it.
         connection: String,
+        /// Whether people have to answer.
+        people: bool,
+        /// Whether connecting is asking.
+        on_connect: bool,
+        /// Where to ask in the console.
+        link: Option<String>,
+    },
+    /// Connecting asked for access, and that came to nothing.
+    NotGiven {
+        /// Why.
+        message: String,
+        /// What to do next.
+        hint: Option<String>,
     },
     /// A grant exists whose condition does not hold now.
     NotNow,
@@ -52,7 +65,13 @@ impl Answer {
         match self {
             Self::NotAuthenticated { message } => message.clone(),
             Self::NoAccess => "no access to this connection".to_owned(),
-            Self::WindowNeeded { connection } => format!("access to `{connection}` must be requested first"),
+            Self::WindowNeeded { connection, people: false, .. } => {
+                format!("access to `{connection}` must be requested first")
+            }
+            Self::WindowNeeded { connection, people: true, .. } => {
+                format!("access to `{connection}` must be requested first, and approved by a person")
+            }
+            Self::NotGiven { message, .. } => message.clone(),
             Self::NotNow => {
                 "access to this connection is not allowed under the present conditions".to_owned()
             }
@@ -68,9 +87,14 @@ impl Answer {
     /// What to do next, if there is something.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::WindowNeeded { connection } => {
-                Some(format!("ask for it with: portcullis request {connection} --reason \"why you need it\""))
+            Self::WindowNeeded { connection, link, .. } => {
+                let ask = format!("ask for it with: portcullis request {connection} --reason \"why you need it\"");
+                Some(match link {
+                    Some(link) => format!("{ask}, or at {link}"),
+                    None => ask,
+                })
             }
+            Self::NotGiven { hint, .. } => hint.clone(),
             Self::NoAccess => Some(
                 "the user name must be a connection's name; see what you can reach with: portcullis connections".to_owned(),
             ),

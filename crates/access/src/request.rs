@@ -1,18 +1,44 @@
-//! Asking for a window: [`Access::request`].
+//! Asking for a window: [`Access::request`]. Policy answers at once, or a person has to.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use portcullis_core::{
-    AuditEvent, ConnectionName, Principal, Source, Timestamp, WindowId, event::WindowRequestEvent,
+    AuditEvent, ClientSoftware, ConnectionName, Principal, RequestId, RequestStep, Source, Timestamp,
+    WindowId, event::WindowRequestEvent,
 };
 use portcullis_identity::Authenticated;
-use portcullis_policy::When;
+use portcullis_policy::{Grant, Policy, When};
 
-use crate::{Access, RequestRefused, Window, WindowRequest, access::facts_of, windows::MAX_REASON};
+use crate::{
+    Access, RequestRefused, Window, WindowRequest,
+    access::facts_of,
+    requests::{Asked, Doer, Filed, HoldRefused, Pending, Request, What, WindowAsked, need},
+    windows::MAX_REASON,
+};
+
+/// What asking for a window came to.
+#[derive(Debug)]
+pub enum Granted {
+    /// It is open.
+    Window(Window),
+    /// People have to answer first.
+    Waits(Filed),
+}
+
+/// One asking, with what it is decided from.
+struct Asking<'a> {
+    principal: &'a Arc<Principal>,
+    request: &'a WindowRequest,
+    name: ConnectionName,
+    policy: Arc<Policy>,
+    source: &'a Source,
+    client: &'a ClientSoftware,
+    now: Timestamp,
+}
 
 impl Access {
-    /// Opens a window for a `requested` grant. Asking while one is open gives that one back: nothing extends it.
-    /// Blocking: store and journal are written before it returns.
+    /// Opens a window for a `requested` grant, files a request for an `approved` one. Asking while a window is open, or a request
+    /// pending, gives that one back: nothing extends it. Blocking: store and journal are written before it returns.
     ///
     /// # Errors
     /// Why nothing was opened; journalled too.
@@ -21,10 +47,11 @@ impl Access {
         who: &Authenticated,
         request: &WindowRequest,
         source: &Source,
-    ) -> Result<Window, RequestRefused> {
+        client: &ClientSoftware,
+    ) -> Result<Granted, RequestRefused> {
         let principal = Arc::clone(who.principal());
         let now = self.clock.now();
-        let answer = self.request_decided(&principal, request, source, now);
+        let answer = self.request_decided(&principal, request, source, client, now);
         if let Err(refused) = &answer
             && let Ok(connection) = request.connection.parse()
         {
@@ -50,70 +77,197 @@ impl Access {
         principal: &Arc<Principal>,
         request: &WindowRequest,
         source: &Source,
+        client: &ClientSoftware,
         now: Timestamp,
-    ) -> Result<Window, RequestRefused> {
+    ) -> Result<Granted, RequestRefused> {
         let length = request.reason.trim().chars().count();
-        if length == 0 || length > MAX_REASON {
+        if length > MAX_REASON || request.reason.contains('\0') {
             return Err(RequestRefused::Reason);
         }
         let policy = self.policy.load_full();
         let name: ConnectionName = request.connection.parse().map_err(|_| RequestRefused::NothingToAsk)?;
-        let connection = policy.connection(&name).ok_or(RequestRefused::NothingToAsk)?;
         if self.blocks.find(&principal.key(), &name, now).is_some() {
             return Err(RequestRefused::Blocked);
         }
-        let grants = policy.grants_to(principal, &name);
-        let Some(first) = grants.iter().find(|grant| grant.when == When::Requested) else {
-            return Err(if grants.is_empty() {
-                RequestRefused::NothingToAsk
-            } else {
-                RequestRefused::NotNeeded
-            });
-        };
-        let facts = facts_of(principal, connection, source, "", now);
-        let grant = grants
-            .iter()
-            .filter(|grant| grant.when == When::Requested)
-            .find(|grant| grant.applies(&facts).unwrap_or(false))
-            .ok_or(RequestRefused::NotNow)?;
-        let limit = grant.lifetime.or(first.lifetime).ok_or(RequestRefused::NothingToAsk)?;
-        let lifetime = match request.lifetime_seconds {
-            None => limit,
-            Some(seconds) if seconds >= 1 && seconds <= limit.as_secs() => {
-                std::time::Duration::from_secs(seconds)
+        let asking = Asking { principal, request, name, policy, source, client, now };
+        let grant = asking.grant()?;
+        if length == 0 && (grant.reason_required || request.break_glass) {
+            return Err(RequestRefused::Reason);
+        }
+        let lifetime = asking.lifetime(&grant)?;
+        match grant.when {
+            When::Approved if request.break_glass => self.break_glass(&asking, &grant, lifetime),
+            When::Approved => self.ask_people(&asking, &grant, lifetime),
+            When::Requested | When::Always => {
+                self.open_window(&asking, &grant, lifetime).map(Granted::Window)
             }
-            Some(_) => return Err(RequestRefused::Lifetime { limit_seconds: limit.as_secs() }),
-        };
-        let make = || Window {
-            id: WindowId::generate(now),
-            principal: principal.key(),
-            name: principal.name.clone(),
-            grant: grant.id.clone(),
-            connection: name.clone(),
-            reason: request.reason.trim().to_owned(),
-            opened_at: now,
-            ends_at: now.plus(lifetime),
-        };
+        }
+    }
+
+    fn open_window(
+        &self,
+        asking: &Asking<'_>,
+        grant: &Grant,
+        lifetime: Duration,
+    ) -> Result<Window, RequestRefused> {
+        let make = || asking.window(grant, lifetime);
         let keep = |window: &Window| {
-            self.journalled(&AuditEvent::WindowRequest(WindowRequestEvent {
-                at: now,
-                principal: window.principal.clone(),
-                name: window.name.clone(),
-                connection: name.clone(),
-                grant: Some(window.grant.clone()),
-                window: Some(window.id),
-                ends_at: Some(window.ends_at),
-                reason: window.reason.clone(),
-                refused: String::new(),
-            }))?;
+            self.journalled(&opened(window, asking.now))?;
             self.store.insert_window(window)
         };
-        let window = self.windows.ask(&principal.key(), grant, now, make, keep)?;
-        // A kill blocks first and ends windows then: what it missed here, it left a block for.
-        if self.blocks.find(&principal.key(), &name, now).is_some() {
+        let window = self.windows.ask(&asking.principal.key(), grant, asking.now, make, keep)?;
+        self.unless_blocked(asking, window)
+    }
+
+    /// A kill blocks first and ends windows then: what it missed, it left a block for.
+    fn unless_blocked(&self, asking: &Asking<'_>, window: Window) -> Result<Window, RequestRefused> {
+        if self.blocks.find(&asking.principal.key(), &asking.name, asking.now).is_some() {
             self.end_window(window.id).map_err(|error| RequestRefused::Unavailable { detail: error.0 })?;
             return Err(RequestRefused::Blocked);
         }
         Ok(window)
     }
+
+    fn ask_people(
+        &self,
+        asking: &Asking<'_>,
+        grant: &Grant,
+        lifetime: Duration,
+    ) -> Result<Granted, RequestRefused> {
+        if let Some(open) = self.windows.may_open(&asking.principal.key(), grant, asking.now)? {
+            return Ok(Granted::Window(open));
+        }
+        let unavailable = || RequestRefused::Unavailable { detail: "a grant without approvers".to_owned() };
+        let approval = grant.approval.as_ref().ok_or_else(unavailable)?;
+        let same = |request: &Request| match &request.asked().what {
+            What::Window(window) => {
+                matches!(request, Request::Pending(_))
+                    && window.grant == grant.id
+                    && request.asked().requester.key() == asking.principal.key()
+            }
+            What::Operation(_) | What::Commit(_) => false,
+        };
+        let asked = asking.asked(grant, lifetime, vec![need(&grant.rule_ref(), approval)]);
+        self.file_unless(asked, same).map(Granted::Waits).map_err(|refused| match refused {
+            HoldRefused::TooMany { limit } => RequestRefused::TooMany { limit },
+            HoldRefused::Full => RequestRefused::Unavailable { detail: refused.to_string() },
+            HoldRefused::Unavailable { detail } => RequestRefused::Unavailable { detail },
+        })
+    }
+
+    /// Opens at once, tells everybody, and waits for a review. Neither cooldown nor `max_per_day` stand in the way of an emergency;
+    /// a block does.
+    fn break_glass(
+        &self,
+        asking: &Asking<'_>,
+        grant: &Grant,
+        lifetime: Duration,
+    ) -> Result<Granted, RequestRefused> {
+        let unavailable = |detail: String| RequestRefused::Unavailable { detail };
+        if let Some(open) = self.windows.open(&asking.principal.key(), &grant.id, asking.now) {
+            return Ok(Granted::Window(open));
+        }
+        let approval =
+            grant.approval.as_ref().ok_or_else(|| unavailable("a grant without approvers".to_owned()))?;
+        let window = asking.window(grant, lifetime);
+        let mut asked = asking.asked(grant, lifetime, vec![need(&grant.rule_ref(), approval)]);
+        if let What::Window(asked) = &mut asked.what {
+            asked.break_glass = true;
+        }
+        let reason = asked.reason.clone();
+        let settled = Pending::new(asked).break_glass(asking.now, window.id, lifetime.as_secs());
+        let request = Request::Settled(settled);
+        let _turn = self.registry.turn();
+        let doer = Doer { reason, window: Some(window.id), ..Doer::default() };
+        self.step(&request, RequestStep::BreakGlass, doer, Some(&window))
+            .map_err(|error| unavailable(error.0))?;
+        self.windows.add(window.clone());
+        self.registry.put(request);
+        self.unless_blocked(asking, window).map(Granted::Window)
+    }
+}
+
+impl Asking<'_> {
+    /// The grant that is asked for: the first that may be, by policy alone before one that people answer.
+    fn grant(&self) -> Result<Arc<Grant>, RequestRefused> {
+        let connection = self.policy.connection(&self.name).ok_or(RequestRefused::NothingToAsk)?;
+        let grants = self.policy.grants_to(self.principal, &self.name);
+        let mut asked_for: Vec<&Arc<Grant>> = grants
+            .iter()
+            .filter(|grant| match (self.request.break_glass, grant.when) {
+                (_, When::Always) => false,
+                (false, _) => true,
+                (true, when) => when == When::Approved && grant.may_break_glass(self.principal),
+            })
+            .collect();
+        if asked_for.is_empty() {
+            return Err(match (grants.is_empty(), self.request.break_glass) {
+                (true, _) => RequestRefused::NothingToAsk,
+                (false, true) => RequestRefused::NoBreakGlass,
+                (false, false) => RequestRefused::NotNeeded,
+            });
+        }
+        let facts = facts_of(self.principal, connection, self.source, &self.client.0, self.now);
+        asked_for.retain(|grant| grant.applies(&facts).unwrap_or(false));
+        asked_for.sort_by_key(|grant| grant.when == When::Approved);
+        asked_for.first().map(|grant| Arc::clone(grant)).ok_or(RequestRefused::NotNow)
+    }
+
+    fn lifetime(&self, grant: &Grant) -> Result<Duration, RequestRefused> {
+        let limit = grant.lifetime.ok_or(RequestRefused::NothingToAsk)?;
+        match self.request.lifetime_seconds {
+            None => Ok(limit),
+            Some(seconds) if seconds >= 1 && seconds <= limit.as_secs() => Ok(Duration::from_secs(seconds)),
+            Some(_) => Err(RequestRefused::Lifetime { limit_seconds: limit.as_secs() }),
+        }
+    }
+
+    fn window(&self, grant: &Grant, lifetime: Duration) -> Window {
+        Window {
+            id: WindowId::generate(self.now),
+            principal: self.principal.key(),
+            name: self.principal.name.clone(),
+            grant: grant.id.clone(),
+            connection: self.name.clone(),
+            reason: self.request.reason.trim().to_owned(),
+            opened_at: self.now,
+            ends_at: self.now.plus(lifetime),
+        }
+    }
+
+    fn asked(&self, grant: &Grant, lifetime: Duration, needs: Vec<crate::requests::Need>) -> Asked {
+        Asked {
+            id: RequestId::generate(self.now),
+            requester: Arc::clone(self.principal),
+            connection: self.name.clone(),
+            database: None,
+            needs,
+            reason: self.request.reason.trim().to_owned(),
+            source: self.source.clone(),
+            client: self.client.clone(),
+            filed_at: self.now,
+            answer_by: self.now.plus(grant.answer_within),
+            policy: Arc::clone(self.policy.version()),
+            what: What::Window(WindowAsked {
+                grant: grant.id.clone(),
+                lifetime_seconds: lifetime.as_secs(),
+                scope: grant.scope.iter().map(ToString::to_string).collect(),
+                break_glass: false,
+            }),
+        }
+    }
+}
+
+pub(crate) fn opened(window: &Window, at: Timestamp) -> AuditEvent {
+    AuditEvent::WindowRequest(WindowRequestEvent {
+        at,
+        principal: window.principal.clone(),
+        name: window.name.clone(),
+        connection: window.connection.clone(),
+        grant: Some(window.grant.clone()),
+        window: Some(window.id),
+        ends_at: Some(window.ends_at),
+        reason: window.reason.clone(),
+        refused: String::new(),
+    })
 }

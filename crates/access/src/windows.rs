@@ -28,7 +28,7 @@ pub struct Window {
     pub grant: GrantId,
     /// To which connection.
     pub connection: ConnectionName,
-    /// Why, as the asker put it.
+    /// Why, as the asker put it; may be empty where the grant does not ask for a reason.
     pub reason: String,
     /// When it opened.
     pub opened_at: Timestamp,
@@ -63,11 +63,15 @@ pub trait WindowStore: Send + Sync {
 pub struct WindowRequest {
     /// To which connection.
     pub connection: String,
-    /// Why.
+    /// Why; may be empty where the grant does not ask for a reason.
+    #[serde(default)]
     pub reason: String,
     /// A lifetime shorter than the grant's, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lifetime_seconds: Option<u64>,
+    /// Open at once, by a grant that names you for emergencies; a person reviews it afterwards.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub break_glass: bool,
 }
 
 /// A request that opened nothing.
@@ -104,6 +108,15 @@ pub enum RequestRefused {
     Lifetime {
         /// The grant's lifetime.
         limit_seconds: u64,
+    },
+    /// No grant names the asker for emergencies.
+    #[error("no grant lets you open this connection at once; ask without break-glass")]
+    NoBreakGlass,
+    /// Too many requests of the asker wait.
+    #[error("{limit} of your requests wait for answers already; wait for those, or withdraw some")]
+    TooMany {
+        /// How many may.
+        limit: usize,
     },
     /// The reason is missing or too long.
     #[error("a reason of 1 to {} characters is needed", MAX_REASON)]
@@ -165,8 +178,14 @@ impl Windows {
         Ok(window)
     }
 
+    /// Adds a window that is durable already.
+    pub(crate) fn add(&self, window: Window) {
+        let key = (window.principal.clone(), window.grant.clone());
+        self.lock().entry(key).or_default().push(window);
+    }
+
     /// The window that is open already, none where one may be opened, or why not.
-    fn may_open(
+    pub(crate) fn may_open(
         &self,
         principal: &PrincipalKey,
         grant: &Grant,

@@ -139,6 +139,10 @@ impl Problem {
                     .next("connect: it is open")
             }
             RequestRefused::NotNow => denied("not-now"),
+            RequestRefused::NoBreakGlass => denied("no-break-glass"),
+            RequestRefused::TooMany { .. } => {
+                Self::new(StatusCode::TOO_MANY_REQUESTS, "too-many", "too many requests wait", detail)
+            }
             RequestRefused::Blocked => denied("blocked").next("ask an administrator of the gateway"),
             RequestRefused::Cooldown { until } => later("cooldown", *until),
             RequestRefused::DailyLimit { until, .. } => later("daily-limit", *until),
@@ -200,6 +204,8 @@ mod tests {
             (RequestRefused::NotNeeded, 409),
             (RequestRefused::NotNow, 403),
             (RequestRefused::Blocked, 403),
+            (RequestRefused::NoBreakGlass, 403),
+            (RequestRefused::TooMany { limit: 20 }, 429),
             (RequestRefused::Cooldown { until }, 429),
             (RequestRefused::DailyLimit { limit: 3, until }, 429),
             (RequestRefused::Lifetime { limit_seconds: 60 }, 422),

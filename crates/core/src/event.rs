@@ -5,8 +5,8 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ConnectionName, EndReason, GrantId, PrincipalKey, SessionFacts, SessionId, Timestamp, WindowId,
-    decision::DecisionEvent,
+    ConnectionName, EndReason, GrantId, PrincipalKey, RequestId, RuleRef, SessionFacts, SessionId, Timestamp,
+    WindowId, decision::DecisionEvent,
 };
 
 /// One audit event. Serialised as JSON with the tag `event`; fields are added, never renamed.
@@ -34,6 +34,10 @@ pub enum AuditEvent {
     },
     /// A just-in-time window was opened, or the request for one refused.
     WindowRequest(WindowRequestEvent),
+    /// One step of an access request that people answer.
+    Request(Box<RequestEvent>),
+    /// Somebody signed in to the console or to the API's people's part, or out of it, or failed to.
+    SignIn(SignInEvent),
     /// A policy became the one in force.
     PolicyLoaded {
         /// When.
@@ -103,6 +107,8 @@ impl AuditEvent {
             Self::Session(facts) => facts.started_at,
             Self::Decision(event) => event.at,
             Self::WindowRequest(event) => event.at,
+            Self::Request(event) => event.at,
+            Self::SignIn(event) => event.at,
             Self::RecordingSealed(event) => event.at,
             Self::SessionEnded { at, .. }
             | Self::PolicyLoaded { at, .. }
@@ -121,6 +127,7 @@ impl AuditEvent {
             Self::Decision(event) => Some(event.session),
             Self::SessionEnded { session, .. } => Some(*session),
             Self::RecordingSealed(event) => Some(event.session),
+            Self::Request(event) => event.session,
             _ => None,
         }
     }
@@ -194,4 +201,126 @@ pub struct WindowRequestEvent {
     /// Why it was refused; empty where it was not.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub refused: String,
+}
+
+/// What happened to an access request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RequestStep {
+    /// It was filed.
+    Filed,
+    /// A window was opened at once by somebody whom the grant names for that; it waits for a review.
+    BreakGlass,
+    /// One person said yes; more are needed.
+    Vote,
+    /// A yes given earlier does not count any more: its giver may not answer now.
+    VoteDropped,
+    /// Enough people said yes.
+    Approved,
+    /// A person said no.
+    Denied,
+    /// Nobody answered in time.
+    Expired,
+    /// The requester, or what it was for, is gone.
+    Withdrawn,
+    /// Somebody tried to answer who may not, or too late.
+    AnswerRefused,
+    /// The approved operation was let through: once.
+    Used,
+    /// Something else was held against the approval, or it was used before.
+    UseRefused,
+    /// A person looked at a window that was opened at once.
+    Reviewed,
+}
+
+impl RequestStep {
+    /// The word used in records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Filed => "filed",
+            Self::BreakGlass => "break_glass",
+            Self::Vote => "vote",
+            Self::VoteDropped => "vote_dropped",
+            Self::Approved => "approved",
+            Self::Denied => "denied",
+            Self::Expired => "expired",
+            Self::Withdrawn => "withdrawn",
+            Self::AnswerRefused => "answer_refused",
+            Self::Used => "used",
+            Self::UseRefused => "use_refused",
+            Self::Reviewed => "reviewed",
+        }
+    }
+}
+
+/// One step of an access request.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RequestEvent {
+    /// When.
+    pub at: Timestamp,
+    /// Which request.
+    pub request: RequestId,
+    /// What happened.
+    pub step: RequestStep,
+    /// `window`, `operation` or `commit`.
+    pub kind: String,
+    /// Who asks.
+    pub principal: PrincipalKey,
+    /// The asker's readable name.
+    pub name: String,
+    /// For which connection.
+    pub connection: ConnectionName,
+    /// The grant or guardrail that wants a person's yes.
+    pub rule: RuleRef,
+    /// The session of a held operation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// The hash that an approval of the operation binds to, hex.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub hash: String,
+    /// Why, as the asker put it.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+    /// Who did this step, where a person did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<PrincipalKey>,
+    /// That person's readable name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub by_name: String,
+    /// By which way: `console`, `cli`, `api`, `slack`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub through: String,
+    /// What that person said, or why this happened.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
+    /// A lifetime given, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lifetime_seconds: Option<u64>,
+    /// The window that opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<WindowId>,
+    /// The version of the policy in force.
+    pub policy: Arc<str>,
+}
+
+/// Somebody signed in, or out, or failed to.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignInEvent {
+    /// When.
+    pub at: Timestamp,
+    /// `signed_in`, `signed_out`, `refused` or `ended`.
+    pub step: String,
+    /// Through which provider.
+    pub provider: String,
+    /// Who, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub principal: Option<PrincipalKey>,
+    /// The readable name.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub name: String,
+    /// From where.
+    pub source: String,
+    /// Why it failed or ended.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub note: String,
 }

@@ -21,7 +21,7 @@ pub mod time;
 
 pub use decision::{Decision, DecisionRecord, Obligation, RuleRef, Verdict};
 pub use error::ErrorKind;
-pub use event::AuditEvent;
+pub use event::{AuditEvent, RequestEvent, RequestStep, SignInEvent};
 pub use ids::{ConnectionName, GrantId, RequestId, SessionId, WindowId};
 pub use operation::{Operation, Resource, ResourceRef, StatementKind, Verb};
 pub use pattern::Pattern;

@@ -35,6 +35,7 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
         connection: args.connection.clone(),
         reason: args.reason.clone(),
         lifetime_seconds: args.lifetime,
+        break_glass: false,
     };
     let window = crate::block_on(client.request(&request))?.map_err(remote::failed)?;
     match format {

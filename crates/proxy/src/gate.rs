@@ -11,15 +11,15 @@
 
 use std::sync::Arc;
 
-use portcullis_access::{Access, Answer, Ask, LiveGrant, Permit};
+use portcullis_access::{Access, LiveGrant, Permit};
 use portcullis_audit::{Batch, Journal, JournalSession, Position, Repeated};
 use portcullis_core::{
-    AuditEvent, Clock, Decision, EndReason, ErrorKind, Operation, Resource, ResourceRef, RuleRef, Secret,
-    SessionFacts, SessionId, StatementKind, Timestamp, Verb, decision::DecisionEvent,
+    AuditEvent, Clock, Decision, EndReason, ErrorKind, Operation, RuleRef, SessionId, Timestamp, Verb,
+    decision::DecisionEvent,
 };
 use portcullis_identity::Identity;
 use portcullis_policy::{Limits, ResolveSecret, SessionRules};
-use portcullis_record::{Event, Health, Parameters, Recordings};
+use portcullis_record::{Event, Parameters, Recordings};
 
 use crate::{
     dial::Dial,
@@ -27,8 +27,10 @@ use crate::{
     sessions::{SessionHandle, Sessions},
 };
 
+mod admit;
 mod recording;
 
+pub use admit::{Admitted, Waiting};
 use recording::Recording;
 
 /// Everything a protocol needs, wired once by the binary.
@@ -89,60 +91,6 @@ impl From<NotRecorded> for EndReason {
 }
 
 impl Gate {
-    /// Token and connection name -> permit. Both outcomes are journalled (and, in strict mode, on the disk) before this returns.
-    ///
-    /// Cancel safety: dropping it leaves nothing behind but, perhaps, a journalled decision.
-    ///
-    /// # Errors
-    /// What the peer is told.
-    pub async fn admit(&self, ask: &Ask, token: &Secret<String>) -> Result<Permit, Answer> {
-        let (facts, decision, policy, outcome) = match self.identity.identify(token).await {
-            Err(rejected) => {
-                let error = &rejected.error;
-                tracing::info!(session = %ask.session, source = %ask.source.address, %error, "authentication failed");
-                let message = error.client_message().to_owned();
-                let rule =
-                    RuleRef { kind: "identity".into(), name: error.label().to_owned(), location: None };
-                let decision = Decision::deny(rule, message.clone());
-                let unavailable = error.kind() == ErrorKind::Dependency;
-                let answer =
-                    if unavailable { Answer::Unavailable } else { Answer::NotAuthenticated { message } };
-                let policy = Arc::clone(self.access.policy().version());
-                (ask.refused_facts(rejected.principal), decision, policy, Err(answer))
-            }
-            Ok(who) => match self.access.authorize(who, ask) {
-                Err(refusal) => {
-                    let policy = Arc::clone(self.access.policy().version());
-                    (refusal.facts, refusal.decision, policy, Err(refusal.answer))
-                }
-                Ok(permit) if !self.can_record(&permit) => {
-                    let rule =
-                        RuleRef { kind: "recording".into(), name: "not possible".to_owned(), location: None };
-                    let decision = Decision::deny(rule, "the session cannot be recorded now");
-                    let policy = Arc::clone(permit.rules().policy_version());
-                    (Arc::clone(permit.facts()), decision, policy, Err(Answer::Unavailable))
-                }
-                Ok(permit) => {
-                    let policy = Arc::clone(permit.rules().policy_version());
-                    (Arc::clone(permit.facts()), permit.decision().clone(), policy, Ok(permit))
-                }
-            },
-        };
-        let verdict = decision.verdict;
-        let event = connect_event(&facts, decision, policy, ask, self.clock.now());
-        if let Err(error) = self.record(&facts, &event).await {
-            tracing::error!(session = %ask.session, %error, "a connect decision could not be journalled");
-            return Err(Answer::Unavailable);
-        }
-        metrics::counter!("portcullis_connects_total", "protocol" => ask.protocol, "decision" => verdict.to_string()).increment(1);
-        outcome
-    }
-
-    /// Whether a session under the permit can be recorded, where it must be.
-    fn can_record(&self, permit: &Permit) -> bool {
-        !permit.rules().is_recorded() || self.recordings.health() == Health::Good
-    }
-
     /// A session for a permit: registered (so that it can be listed, killed, drained), with its own journal handle, and
     /// recorded where its rules say so. What a kill or a changed policy did between the decision and the registration, and a
     /// recording that cannot begin, is caught here: the session is told to end.
@@ -169,53 +117,6 @@ impl Gate {
         let _begins = session.recorder();
         session
     }
-
-    async fn record(&self, facts: &Arc<SessionFacts>, event: &AuditEvent) -> Result<(), NotRecorded> {
-        let failed = |error: portcullis_audit::Error| NotRecorded(error.to_string());
-        let mut batch = Batch::new();
-        batch.push(event).map_err(failed)?;
-        let session = JournalSession::new(Arc::clone(facts));
-        let position = self.journal.append(Some(&session), &batch).map_err(failed)?;
-        self.journal.settled(position).await.map_err(failed)
-    }
-}
-
-fn connect_event(
-    facts: &SessionFacts,
-    decision: Decision,
-    policy: Arc<str>,
-    ask: &Ask,
-    now: portcullis_core::Timestamp,
-) -> AuditEvent {
-    let name =
-        facts.connection.as_ref().map_or_else(|| printable(&ask.connection), |name| name.as_str().to_owned());
-    let resource = ResourceRef {
-        verb: Verb::Connect,
-        resource: Resource::from(name),
-        columns: Vec::new(),
-        through: None,
-    };
-    AuditEvent::Decision(DecisionEvent {
-        at: now,
-        session: facts.session,
-        number: 0,
-        verb: Verb::Connect,
-        resources: Arc::from([resource]),
-        statement: StatementKind::word("connect"),
-        text: Arc::from(""),
-        text_cut_from: None,
-        binds: None,
-        decision: decision.verdict,
-        rule: decision.rule,
-        reason: decision.reason.into(),
-        obligations: decision.obligations,
-        policy,
-    })
-}
-
-/// What an unknown peer wrote, bounded and without control characters.
-fn printable(text: &str) -> String {
-    text.chars().take(64).map(|c| if c.is_control() { '\u{fffd}' } else { c }).collect()
 }
 
 /// One operation's decision, ready to be noted. Kept by protocols for operations that come again.

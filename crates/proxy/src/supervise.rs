@@ -30,6 +30,8 @@ type Control = Arc<SessionControl<InForce>>;
 pub struct Supervisor {
     gate: Arc<Gate>,
     changed: Notify,
+    /// Requests may be under rules that are no more.
+    moved: Notify,
     /// Providers may have changed: everybody is asked about once, also where no directory is.
     all: Notify,
 }
@@ -49,19 +51,20 @@ fn ticks(every: Duration) -> tokio::time::Interval {
 impl Supervisor {
     /// For the live sessions of a gate.
     pub fn new(gate: Arc<Gate>) -> Arc<Self> {
-        Arc::new(Self { gate, changed: Notify::new(), all: Notify::new() })
+        Arc::new(Self { gate, changed: Notify::new(), moved: Notify::new(), all: Notify::new() })
     }
 
     /// Another policy, window or block is in force: look at every session now.
     pub fn policy_changed(&self) {
         self.changed.notify_one();
+        self.moved.notify_one();
         self.all.notify_one();
     }
 
     /// Runs until dropped. Cancel safe: a question under way is asked again.
     pub async fn run(self: Arc<Self>) {
         // Side by side, so that a directory that is slow to answer does not delay what needs no directory.
-        tokio::join!(self.repeat_when_due(), self.recheck_when_due());
+        tokio::join!(self.repeat_when_due(), self.recheck_when_due(), self.tidy_requests());
     }
 
     async fn repeat_when_due(&self) {
@@ -72,6 +75,21 @@ impl Supervisor {
                 _ = ticks.tick() => {}
             }
             self.repeat_all();
+        }
+    }
+
+    /// Ends requests that are over: out of time, blocked, or under rules that are no more.
+    async fn tidy_requests(&self) {
+        let mut ticks = ticks(TICK);
+        loop {
+            tokio::select! {
+                () = self.moved.notified() => {}
+                _ = ticks.tick() => {}
+            }
+            let access = Arc::clone(&self.gate.access);
+            if let Err(error) = tokio::task::spawn_blocking(move || access.tidy_requests()).await {
+                tracing::error!(%error, "requests could not be looked at");
+            }
         }
     }
 

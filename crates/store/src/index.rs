@@ -131,6 +131,30 @@ impl<'a> Indexer<'a> {
                 let row = EventRow { kind: "window_request", at: event.at, principal, connection, ..row() };
                 self.told(entry.sequence, row, &json, &reason)
             }
+            Ok(AuditEvent::Request(event)) => {
+                let terms =
+                    [event.principal.to_string(), event.principal.object_id.clone(), event.name.clone()];
+                let principal = Some(self.principal(&terms)?);
+                let connection = Some(event.connection.as_str().into());
+                let session = match event.session {
+                    Some(session) => Some(self.find_session(session, event.at)?),
+                    None => None,
+                };
+                let words = [event.reason.as_str(), &event.note, &event.by_name, &event.rule.name].join("\n");
+                let row = EventRow { kind: "request", at: event.at, principal, connection, session, ..row() };
+                self.told(entry.sequence, row, &json, &words)
+            }
+            Ok(AuditEvent::SignIn(event)) => {
+                let principal = match &event.principal {
+                    Some(key) => {
+                        let terms = [key.to_string(), key.object_id.clone(), event.name.clone()];
+                        Some(self.principal(&terms)?)
+                    }
+                    None => None,
+                };
+                let row = EventRow { kind: "sign_in", at: event.at, principal, ..row() };
+                self.told(entry.sequence, row, &json, &event.note)
+            }
             Ok(AuditEvent::GatewayStarted { at, .. }) => {
                 self.transaction.execute(
                     "UPDATE sessions SET ended_at = ?1, ending = 'lost' WHERE ended_at IS NULL",

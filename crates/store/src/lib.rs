@@ -17,6 +17,7 @@ mod error;
 mod index;
 mod migrations;
 mod query;
+mod requests;
 mod retention;
 mod runs;
 mod sessions;

@@ -17,6 +17,7 @@ struct Migration {
 const MIGRATIONS: &[Migration] = &[
     Migration { name: "001_windows_and_audit", sql: include_str!("../migrations/001_windows_and_audit.sql") },
     Migration { name: "002_runs", sql: include_str!("../migrations/002_runs.sql") },
+    Migration { name: "003_requests", sql: include_str!("../migrations/003_requests.sql") },
 ];
 
 impl Migration {

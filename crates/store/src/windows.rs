@@ -2,7 +2,7 @@
 
 use portcullis_access::{Block, StoreError, Window, WindowStore};
 use portcullis_core::{ConnectionName, GrantId, PrincipalKey, Timestamp, WindowId};
-use rusqlite::{Row, params, types::Type};
+use rusqlite::{Row, Transaction, params, types::Type};
 
 use crate::{Store, database::Durability};
 
@@ -17,25 +17,7 @@ impl WindowStore for Store {
     }
 
     fn insert_window(&self, window: &Window) -> Result<(), StoreError> {
-        let Window { id, principal, name, grant, connection, reason, opened_at, ends_at } = window;
-        self.write(Durability::Now, |transaction, _| {
-            transaction.execute(
-                "INSERT INTO windows (id, provider, tenant, object_id, name, grant_id, connection, reason, opened_at, ends_at)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
-                params![
-                    id.to_string(),
-                    principal.provider,
-                    tenant(principal),
-                    principal.object_id,
-                    name,
-                    grant.0,
-                    connection.as_str(),
-                    reason,
-                    opened_at.as_micros(),
-                    ends_at.as_micros(),
-                ],
-            )
-        })?;
+        self.write(Durability::Now, |transaction, _| insert(transaction, window))?;
         Ok(())
     }
 
@@ -91,6 +73,27 @@ impl WindowStore for Store {
         })?;
         Ok(lifted as u64)
     }
+}
+
+pub(crate) fn insert(transaction: &Transaction<'_>, window: &Window) -> rusqlite::Result<()> {
+    let Window { id, principal, name, grant, connection, reason, opened_at, ends_at } = window;
+    transaction.execute(
+        "INSERT INTO windows (id, provider, tenant, object_id, name, grant_id, connection, reason, opened_at, ends_at)
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)",
+        params![
+            id.to_string(),
+            principal.provider,
+            tenant(principal),
+            principal.object_id,
+            name,
+            grant.0,
+            connection.as_str(),
+            reason,
+            opened_at.as_micros(),
+            ends_at.as_micros(),
+        ],
+    )?;
+    Ok(())
 }
 
 fn tenant(principal: &PrincipalKey) -> &str {

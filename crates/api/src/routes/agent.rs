@@ -8,7 +8,8 @@ use axum::{
     http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
 };
-use portcullis_access::{RequestRefused, Window, WindowRequest};
+use portcullis_access::{Granted, RequestRefused, Window, WindowRequest};
+use portcullis_core::ClientSoftware;
 use portcullis_identity::Authenticated;
 
 use super::{Asked, Json, blocking};
@@ -32,17 +33,26 @@ pub(super) async fn request(
     let who = authenticate(&api, &headers, &peer).await?;
     let principal = who.principal().key();
     let (access, source) = (Arc::clone(&api.access), peer.0);
-    let outcome = blocking(move || access.request(&who, &asked, &source)).await?;
+    let client = ClientSoftware(String::new());
+    let outcome = blocking(move || access.request(&who, &asked, &source, &client)).await?;
     let label = if outcome.is_ok() { "opened" } else { "refused" };
     metrics::counter!("portcullis_window_requests_total", "outcome" => label).increment(1);
-    let window = outcome.map_err(|refused| {
+    let granted = outcome.map_err(|refused| {
         if let RequestRefused::Unavailable { detail } = &refused {
             tracing::error!(%principal, %detail, "a window could not be opened");
         }
         Problem::of_request(&refused, &*api.clock)
     })?;
-    tracing::info!(%principal, window = %window.id, connection = %window.connection, ends_at = %window.ends_at, "window");
-    Ok((StatusCode::CREATED, Json(window)).into_response())
+    match granted {
+        Granted::Window(window) => {
+            tracing::info!(%principal, window = %window.id, connection = %window.connection, ends_at = %window.ends_at, "window");
+            Ok((StatusCode::CREATED, Json(window)).into_response())
+        }
+        Granted::Waits(filed) => {
+            tracing::info!(%principal, request = %filed.request.id(), "a request waits for people");
+            Ok((StatusCode::ACCEPTED, Json(filed.request)).into_response())
+        }
+    }
 }
 
 /// `GET /api/v1/whoami`.

@@ -1,7 +1,7 @@
 //! `portcullis audit search`: what happened.
 
 use portcullis_api::{ClientError, client::Rows};
-use portcullis_core::{AuditEvent, SessionFacts, SessionId, Timestamp, Verdict};
+use portcullis_core::{AuditEvent, RequestStep, SessionFacts, SessionId, Timestamp, Verdict};
 use portcullis_store::{AuditQuery, Order};
 use serde::Deserialize;
 use serde_json::Value;
@@ -188,6 +188,27 @@ fn row(value: &Value) -> Vec<String> {
             rule = event.grant.as_ref().map_or_else(dash, |grant| format!("grant `{grant}`"));
             let connection = Some(event.connection.to_string());
             (Some(event.name.clone()), connection, decision.to_owned(), what, event.reason.clone())
+        }
+        AuditEvent::Request(event) => {
+            let decision = match event.step {
+                RequestStep::Approved | RequestStep::BreakGlass | RequestStep::Used => "allow".to_owned(),
+                RequestStep::Denied
+                | RequestStep::Expired
+                | RequestStep::AnswerRefused
+                | RequestStep::UseRefused => "deny".to_owned(),
+                RequestStep::Filed => "hold".to_owned(),
+                _ => dash(),
+            };
+            rule = event.rule.to_string();
+            let by = if event.by_name.is_empty() { String::new() } else { format!(" by {}", event.by_name) };
+            let what = format!("{kind} {} {}{by}", event.request, event.step.as_str());
+            let why = if event.note.is_empty() { event.reason.clone() } else { event.note.clone() };
+            (Some(event.name.clone()), Some(event.connection.to_string()), decision, what, why)
+        }
+        AuditEvent::SignIn(event) => {
+            let what = format!("{} through {}", event.step, event.provider);
+            let name = Some(event.name.clone()).filter(|name| !name.is_empty());
+            (name, None, dash(), what, event.note.clone())
         }
         AuditEvent::PolicyLoaded { policy, warnings, .. } => {
             (None, None, dash(), kind, format!("version {policy}, {warnings} warnings"))

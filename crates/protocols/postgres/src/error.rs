@@ -225,9 +225,11 @@ fn refused(answer: &Answer) -> Report<'static> {
         Answer::NotAuthenticated { .. } => sqlstate::INVALID_PASSWORD,
         Answer::Database { .. } => sqlstate::INVALID_CATALOG_NAME,
         Answer::Unavailable => sqlstate::CANNOT_CONNECT_NOW,
-        Answer::NoAccess | Answer::WindowNeeded { .. } | Answer::NotNow | Answer::Blocked { .. } => {
-            sqlstate::INVALID_AUTHORIZATION
-        }
+        Answer::NoAccess
+        | Answer::WindowNeeded { .. }
+        | Answer::NotGiven { .. }
+        | Answer::NotNow
+        | Answer::Blocked { .. } => sqlstate::INVALID_AUTHORIZATION,
     };
     let mut report = Report::new(Severity::Fatal, code, answer.message());
     report.hint = answer.hint().map(Into::into);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_access::{Ask, Permit};
+use portcullis_access::{Answer, Ask, Permit};
 use portcullis_core::{
     ClientSoftware, ConnectionName, EndReason, Operation, Resource, ResourceRef, SessionId, StatementKind,
     Timestamp, Verb, operation::Classified,
@@ -10,7 +10,7 @@ use portcullis_core::{
 use portcullis_policy::PgAuthentication;
 use portcullis_proxy::{
     CancelMap, Transport,
-    gate::{Gate, GateSession},
+    gate::{Admitted, Gate, GateSession},
     listener,
 };
 use portcullis_sql::{Analyzer, CatalogSnapshot, SearchPath, SearchPaths};
@@ -122,9 +122,17 @@ impl Postgres {
             client: ClientSoftware(client.map(|(_, value)| printable(value)).unwrap_or_default()),
             connection: credentials.connection_name.clone(),
             database: credentials.database.clone(),
+            reason: String::new(),
         };
         let permit = match self.gate.admit(&ask, &credentials.token).await {
-            Ok(permit) => permit,
+            Ok(Admitted::In(permit)) => *permit,
+            Ok(Admitted::Waits(waits)) => {
+                let message = waits.message();
+                let answer =
+                    Answer::NotGiven { message, hint: Some("connect again when it is approved".to_owned()) };
+                let _ = waiting.refuse(&Error::Refused(answer)).await;
+                return None;
+            }
             Err(answer) => {
                 let _ = waiting.refuse(&Error::Refused(answer)).await;
                 return None;

@@ -1,17 +1,10 @@
 //! A gateway in this process: development issuer, real PostgreSQL, journal in a scratch folder.
 
-use std::{
-    net::SocketAddr,
-    path::PathBuf,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use portcullis_access::{Access, Block, StoreError, SystemSecrets, Window, WindowStore};
+use portcullis_access::{Access, MemoryStore, SystemSecrets};
 use portcullis_audit::{Journal, JournalConfig, Sync};
-use portcullis_core::{
-    AuditEvent, Clock, PrincipalKey, SystemClock, Timestamp, WindowId, decision::DecisionEvent,
-};
+use portcullis_core::{AuditEvent, Clock, SystemClock, decision::DecisionEvent};
 use portcullis_dev_idp::{DevIdp, Directory, Running, TokenSpec};
 use portcullis_identity::Identity;
 use portcullis_policy::{Limits, PgAuthentication, Plaintext, SourceFile};
@@ -26,33 +19,6 @@ use portcullis_testkit::{PgOptions, PgServer, Psql, Scratch};
 /// The agent everything is granted to, unless a test says otherwise.
 pub const AGENT: &str = "77aa0000-0000-4000-8000-000000000001";
 const TENANT: &str = "4c5a0d3e-0000-4000-8000-000000000001";
-
-#[derive(Default)]
-struct Memory {
-    windows: Mutex<Vec<Window>>,
-}
-
-impl WindowStore for Memory {
-    fn windows_since(&self, since: Timestamp) -> Result<Vec<Window>, StoreError> {
-        Ok(self.windows.lock().unwrap().iter().filter(|w| w.ends_at > since).cloned().collect())
-    }
-    fn insert_window(&self, window: &Window) -> Result<(), StoreError> {
-        self.windows.lock().unwrap().push(window.clone());
-        Ok(())
-    }
-    fn end_window(&self, _: WindowId, _: Timestamp) -> Result<(), StoreError> {
-        Ok(())
-    }
-    fn blocks_since(&self, _: Timestamp) -> Result<Vec<Block>, StoreError> {
-        Ok(Vec::new())
-    }
-    fn put_block(&self, _: &Block) -> Result<(), StoreError> {
-        Ok(())
-    }
-    fn lift_blocks(&self, _: &PrincipalKey) -> Result<u64, StoreError> {
-        Ok(0)
-    }
-}
 
 pub struct Lab {
     pub server: PgServer,
@@ -175,7 +141,7 @@ grants:
         let (journal, _) = Journal::open_on(config, clock.clone(), storage).unwrap();
         let identity = Identity::new(clock.clone(), Arc::new(SystemSecrets));
         identity.configure(checked.providers()).unwrap();
-        let store = Arc::new(Memory::default());
+        let store = Arc::new(MemoryStore::default());
         let access = Arc::new(Access::new(checked, store, Arc::clone(&journal), clock.clone()).unwrap());
         let texts = AnalyzerConfig {
             max_text_bytes: limits.statement,

@@ -106,7 +106,14 @@ async fn a_driver_logs_in_with_a_token_of_twelve_kilobytes() {
 async fn a_driver_sees_why_it_was_refused() {
     let (client, server) = duplex(PIPE);
     let gateway = gateway(server, |_, waiting| async move {
-        waiting.refuse(&Error::Refused(Answer::WindowNeeded { connection: "prod-logs".into() })).await
+        waiting
+            .refuse(&Error::Refused(Answer::WindowNeeded {
+                connection: "prod-logs".into(),
+                people: false,
+                on_connect: false,
+                link: None,
+            }))
+            .await
     });
     let Err(error) = config("a.b.c").connect_raw(client, Tls).await else { panic!("let in") };
     let error = error.as_db_error().unwrap();
