@@ -63,6 +63,12 @@ pub enum Control {
     Warn,
     /// `action: approve`: holding one operation.
     Hold,
+    /// `at: commit`: holding the commit of what changed many rows.
+    HoldAtCommit,
+    /// `preview: rows`: running it to count, rolled back.
+    PreviewRows,
+    /// `on_timeout: ticket`: a retry that runs once.
+    Ticket,
     /// Masks by column or field.
     MaskColumns,
     /// Masks by detector.
@@ -81,7 +87,7 @@ pub enum Control {
 
 impl Control {
     /// Every control, as the table shows them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 23] = [
         Self::Scope(Verb::Read),
         Self::Scope(Verb::Write),
         Self::Scope(Verb::Admin),
@@ -95,6 +101,9 @@ impl Control {
         Self::Block,
         Self::Warn,
         Self::Hold,
+        Self::HoldAtCommit,
+        Self::PreviewRows,
+        Self::Ticket,
         Self::MaskColumns,
         Self::MaskDetect,
         Self::Databases,
@@ -120,6 +129,9 @@ impl Control {
             Self::Block => "guardrail `action: block`",
             Self::Warn => "guardrail `action: warn`",
             Self::Hold => "guardrail `action: approve`",
+            Self::HoldAtCommit => "guardrail `at: commit`",
+            Self::PreviewRows => "guardrail `preview: rows`",
+            Self::Ticket => "guardrail `on_timeout: ticket`",
             Self::MaskColumns => "mask `columns`",
             Self::MaskDetect => "mask `detect`",
             Self::Databases => "connection `database`, `databases`",
@@ -154,12 +166,16 @@ pub const fn support(protocol: Protocol, control: Control) -> Support {
             | Control::Resources
             | Control::Block
             | Control::Warn
+            | Control::Hold
+            | Control::HoldAtCommit
+            | Control::PreviewRows
+            | Control::Ticket
             | Control::MaskColumns
             | Control::MaskDetect
             | Control::Databases
             | Control::PasswordCredential,
         ) => Support::Enforced,
-        (Protocol::Postgres, Control::Hold | Control::Via) => Support::NotYet,
+        (Protocol::Postgres, Control::Via) => Support::NotYet,
         (
             Protocol::Postgres,
             Control::Scope(Verb::Connect)
@@ -176,6 +192,13 @@ pub const fn statement_kinds(protocol: Protocol) -> &'static [&'static str] {
         Protocol::Postgres => POSTGRES_STATEMENTS,
     }
 }
+
+/// Statements whose changed rows the server counts (its CommandComplete says `UPDATE 7`): what `at: commit` may name. Others
+/// that change something, and such statements inside others, are uncounted and ask whatever `rows_over` says.
+pub const COUNTED: &[&str] = &["copy", "delete", "insert", "merge", "update"];
+
+/// Statements that can be run and rolled back for their count: what `preview: rows` may name.
+pub const PREVIEWED: &[&str] = &["delete", "insert", "merge", "update"];
 
 /// The words `portcullis-sql` gives statements: mostly their first word; `transaction` is every statement that controls one,
 /// `function_call` the protocol's own message. A guardrail naming anything else would match nothing.

@@ -21,8 +21,10 @@ pub struct TestCase {
     pub source: IpAddr,
     /// What the client calls itself.
     pub client: String,
-    /// Whether a requested grant's window is taken as open; default no.
+    /// Whether windows of grants that need one are taken as open; default no.
     pub window: bool,
+    /// Whether people said yes to whatever needs one: windows of approved grants, held operations. Default no.
+    pub approved: bool,
     /// What should come out.
     pub expect: Expectation,
     /// The grant, guardrail or mask that should decide.
@@ -115,11 +117,13 @@ pub enum Expectation {
     Hold,
     /// Opening needs a window first.
     NeedsRequest,
+    /// Opening needs a window first, and that a person's yes.
+    NeedsApproval,
 }
 
 impl Expectation {
     /// Every expectation.
-    pub const ALL: [Self; 4] = [Self::Allow, Self::Deny, Self::Hold, Self::NeedsRequest];
+    pub const ALL: [Self; 5] = [Self::Allow, Self::Deny, Self::Hold, Self::NeedsRequest, Self::NeedsApproval];
 
     /// The word used in documents.
     pub const fn as_str(self) -> &'static str {
@@ -128,6 +132,7 @@ impl Expectation {
             Self::Deny => "deny",
             Self::Hold => "hold",
             Self::NeedsRequest => "needs-request",
+            Self::NeedsApproval => "needs-approval",
         }
     }
 }

@@ -12,12 +12,16 @@ mod connections;
 mod draft;
 mod grants;
 mod guardrails;
+mod holds;
 mod identity;
 pub(crate) mod keys;
 mod masks;
+mod notifications;
 mod process;
 mod reader;
 mod references;
+mod roles;
+mod sign_in;
 pub(crate) mod suggest;
 mod tree;
 mod width;
@@ -109,6 +113,12 @@ fn document(reader: &mut Reader<'_>, root: &Node, draft: &mut Draft) {
     }
     if let Some(node) = section("masks") {
         masks::read(reader, node, draft);
+    }
+    if let Some(node) = section("roles") {
+        roles::read(reader, node, draft);
+    }
+    if let Some(node) = section("notifications") {
+        notifications::read(reader, node, draft);
     }
     if let Some(node) = section("tests") {
         cases::read(reader, node, draft);

@@ -140,7 +140,7 @@ impl Subject {
 }
 
 /// GUIDs are compared without regard to case, everything else exactly.
-fn same_id(a: &str, b: &str) -> bool {
+pub(crate) fn same_id(a: &str, b: &str) -> bool {
     a == b || (is_guid(a) && a.eq_ignore_ascii_case(b))
 }
 

@@ -40,7 +40,7 @@ pub use connection::{
     Address, Connection, Credential, InvalidAddress, PgAuthentication, Protocol, TlsMode, UpstreamTls,
 };
 pub use documents::{check, check_process, fuzz_documents};
-pub use explain::{Explanation, MaskAnswer, Question, Window, explain};
+pub use explain::{Explanation, MaskAnswer, NeedAnswer, Needed, People, Question, Window, explain};
 pub use facts::Facts;
 pub use grant::{Claimed, Grant, GroupSubject, InvalidScope, ScopeRule, Subject, When};
 pub use guardrail::{Guardrail, GuardrailAction};

@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use portcullis_core::{ConnectionName, GrantId, Principal};
 use serde::Serialize;
 
-use crate::{Connection, Grant, Mask, Policy, When, documents::print_duration};
+use crate::{Approval, AskWay, Connection, Grant, Mask, Policy, Subject, When, documents::print_duration};
 
 /// One way to reach a connection: a grant, said for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -21,8 +21,20 @@ pub struct Way {
     pub grant: GrantId,
     /// The subjects: of a question about an identity, those that meant it; else all of the grant's.
     pub to: Vec<String>,
-    /// `always` or `requested`.
+    /// `always`, `requested` or `approved`.
     pub when: When,
+    /// How a window is asked for; absent where there is none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ask: Option<AskWay>,
+    /// Whose yes opens it, any of these; empty where nobody is asked.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub approvers: Vec<String>,
+    /// How many distinct people; absent where nobody is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<u32>,
+    /// Who may open it at once, to be reviewed: of a question about an identity, those that meant it; else all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub break_glass: Vec<String>,
     /// How long a window lasts: `15m`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lifetime: Option<String>,
@@ -44,9 +56,7 @@ pub struct Way {
 /// What `principal` can reach: its grants, conditions shown and not judged.
 pub fn reach(policy: &Policy, principal: &Principal) -> Vec<Way> {
     let ways = policy.grants().iter().filter(|grant| grant.is_to(principal)).filter_map(|grant| {
-        let to =
-            grant.to.iter().filter(|subject| subject.matches(principal)).map(ToString::to_string).collect();
-        Some(Way::new(policy, policy.connection(&grant.connection)?, grant, to, Some(principal)))
+        Some(Way::new(policy, policy.connection(&grant.connection)?, grant, Some(principal)))
     });
     ways.collect()
 }
@@ -54,21 +64,16 @@ pub fn reach(policy: &Policy, principal: &Principal) -> Vec<Way> {
 /// Who can reach `connection`: every grant to it.
 pub fn reach_connection(policy: &Policy, connection: &ConnectionName) -> Vec<Way> {
     let grants = policy.grants().iter().filter(|grant| grant.connection == *connection);
-    let ways = grants.filter_map(|grant| {
-        let to = grant.to.iter().map(ToString::to_string).collect();
-        Some(Way::new(policy, policy.connection(connection)?, grant, to, None))
-    });
+    let ways = grants.filter_map(|grant| Some(Way::new(policy, policy.connection(connection)?, grant, None)));
     ways.collect()
 }
 
 impl Way {
-    fn new(
-        policy: &Policy,
-        connection: &Arc<Connection>,
-        grant: &Grant,
-        to: Vec<String>,
-        who: Option<&Principal>,
-    ) -> Self {
+    fn new(policy: &Policy, connection: &Arc<Connection>, grant: &Grant, who: Option<&Principal>) -> Self {
+        let meant = |subjects: &[Subject]| -> Vec<String> {
+            let meant = subjects.iter().filter(|subject| who.is_none_or(|who| subject.matches(who)));
+            meant.map(ToString::to_string).collect()
+        };
         let binding = policy.guardrails().iter().filter(|guardrail| guardrail.covers(connection));
         let binding = binding.filter(|guardrail| !who.is_some_and(|who| guardrail.excepts(who)));
         let masks = policy.masks().iter().filter(|mask| mask.covers(connection));
@@ -78,14 +83,21 @@ impl Way {
             protocol: connection.protocol.as_str(),
             description: connection.description.clone(),
             grant: grant.id.clone(),
-            to,
+            to: meant(&grant.to),
             when: grant.when,
+            ask: (grant.when != When::Always).then_some(grant.ask),
+            approvers: approvers(grant.approval.as_ref()),
+            approvals: grant.approval.as_ref().map(|approval| approval.approvals),
+            break_glass: meant(&grant.break_glass),
             lifetime: grant.lifetime.map(|lifetime: Duration| print_duration(lifetime)),
             scope: grant.scope.iter().map(ToString::to_string).collect(),
             condition: grant.condition.as_ref().map(|condition| condition.source().to_owned()),
             recorded: grant.recorded,
             guardrails: binding
-                .map(|guardrail| format!("{} ({})", guardrail.name, guardrail.action.as_str()))
+                .map(|guardrail| match &guardrail.hold {
+                    Some(hold) => format!("{} (approve, by {})", guardrail.name, hold.approval),
+                    None => format!("{} ({})", guardrail.name, guardrail.action.as_str()),
+                })
                 .collect(),
             masks: masks
                 .map(|mask| match who {
@@ -96,6 +108,10 @@ impl Way {
             location: grant.location.clone(),
         }
     }
+}
+
+fn approvers(approval: Option<&Approval>) -> Vec<String> {
+    approval.iter().flat_map(|approval| &approval.approvers).map(ToString::to_string).collect()
 }
 
 /// Whom a mask binds, where not everybody.
@@ -120,6 +136,12 @@ impl fmt::Display for Way {
             self.scope.join(", "),
             self.to.join(", ")
         )?;
+        if let Some(approvals) = self.approvals {
+            write!(f, ", with the yes of {approvals} of {}", self.approvers.join(" or "))?;
+        }
+        if !self.break_glass.is_empty() {
+            write!(f, ", at once with a reason for {}", self.break_glass.join(", "))?;
+        }
         if let Some(lifetime) = &self.lifetime {
             write!(f, ", {lifetime} at a time")?;
         }

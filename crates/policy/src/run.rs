@@ -6,7 +6,8 @@ use portcullis_core::{Operation, StatementKind, operation::Classified};
 use serde::Serialize;
 
 use crate::{
-    Connection, Expectation, Explanation, Policy, Question, TestCase, Window, documents::suggest, explain,
+    Connection, Expectation, Explanation, People, Policy, Question, TestCase, Window, documents::suggest,
+    explain,
 };
 
 /// Turns a statement into operations, as the connection's protocol does it. An error is a statement nobody can read: it is
@@ -56,6 +57,7 @@ pub fn run_test(policy: &Arc<Policy>, test: &TestCase, read: ReadStatement<'_>) 
         source: test.source,
         client: &test.client,
         window: if test.window { Window::Open } else { Window::None },
+        people: if test.approved { People::SaidYes } else { People::Unasked },
     };
     let explanation = explain(policy, &question);
     let mut outcome = TestOutcome {

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use portcullis_core::{
     Clock as _, ConnectionName, Operation, StatementKind, SystemClock, Timestamp, operation::Classified,
 };
-use portcullis_policy::{Expectation, Question, Window, explain};
+use portcullis_policy::{Expectation, People, Question, Window, explain};
 
 use crate::{
     documents::PolicyArgs,
@@ -31,9 +31,12 @@ pub struct Args {
     sql: Option<String>,
     #[command(flatten)]
     identity: IdentityArgs,
-    /// Take windows of `requested` grants as open
+    /// Take windows of `requested` and `approved` grants as open
     #[arg(long)]
     window: bool,
+    /// Take people as having said yes: windows of `approved` grants are open, and what guardrails hold passes
+    #[arg(long)]
+    approved: bool,
     /// From where
     #[arg(long, value_name = "IP", default_value = "127.0.0.1")]
     source: IpAddr,
@@ -71,6 +74,7 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
             source: args.source,
             client: &args.client,
             window: if args.window { Window::Open } else { Window::None },
+            people: if args.approved { People::SaidYes } else { People::Unasked },
         },
     );
     match format {

@@ -66,13 +66,18 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
 }
 
 fn row(way: &Way) -> Vec<String> {
-    let when = match &way.lifetime {
-        Some(lifetime) => format!("{}, {lifetime}", way.when.as_str()),
-        None => way.when.as_str().to_owned(),
-    };
+    let mut when = way.when.as_str().to_owned();
+    if let Some(approvals) = way.approvals {
+        when.push_str(&format!(" by {approvals} of {}", way.approvers.join(" or ")));
+    }
+    if let Some(lifetime) = &way.lifetime {
+        when.push_str(&format!(", {lifetime}"));
+    }
+    let at_once = way.break_glass.iter().map(|subject| format!("{subject} (break glass)"));
+    let to: Vec<String> = way.to.iter().cloned().chain(at_once).collect();
     vec![
         way.connection.to_string(),
-        way.to.join(", "),
+        to.join(", "),
         when,
         way.scope.join(" "),
         way.condition.clone().unwrap_or_else(|| "-".to_owned()),

@@ -61,8 +61,12 @@ fn test(reader: &mut Reader<'_>, node: &Node) -> Option<TestDraft> {
         .unwrap_or_default();
     let window = fields
         .get("window")
-        .and_then(|node| reader.word(node, "`window`", &[("open", true), ("none", false)]))
+        .and_then(|node| {
+            reader.word(node, "`window`", &[("open", true), ("none", false), ("yes", true), ("no", false)])
+        })
         .unwrap_or(false);
+    let approved =
+        fields.get("approved").and_then(|node| reader.boolean(node, "`approved`")).unwrap_or(false);
     let (who, groups) = who?;
     Some(TestDraft {
         name: name?,
@@ -74,6 +78,7 @@ fn test(reader: &mut Reader<'_>, node: &Node) -> Option<TestDraft> {
         source: source.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST)),
         client,
         window,
+        approved,
         expect: expect?,
         rule,
         masks,

@@ -1,15 +1,15 @@
 //! What the documents say before names are resolved: everything of all files, each with its place.
 
-use std::net::IpAddr;
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use portcullis_core::{ConnectionName, Pattern, Timestamp};
 
 use portcullis_mask::{Detector, Transform};
 
 use crate::{
-    ColumnPattern, Condition, Connection, Expectation, Filter, FunctionPattern, GuardrailAction, Opaque,
-    Protocol, ProviderConfig, Retention, ScopeRule, When, Who, documents::reader::Placed,
+    AskWay, ColumnPattern, Condition, Connection, Expectation, Filter, FunctionPattern, GuardrailAction,
+    HoldAt, NoticeKind, OnTimeout, Opaque, Preview, Protocol, ProviderConfig, Retention, Role, ScopeRule,
+    SecretRef, Smtp, When, Who, documents::reader::Placed,
 };
 
 /// Everything read.
@@ -24,6 +24,8 @@ pub(crate) struct Draft {
     pub(crate) grants: Vec<GrantDraft>,
     pub(crate) guardrails: Vec<GuardrailDraft>,
     pub(crate) masks: Vec<MaskDraft>,
+    pub(crate) roles: Vec<(Role, Vec<Placed<SubjectDraft>>)>,
+    pub(crate) notifications: Vec<NotificationDraft>,
     pub(crate) tests: Vec<TestDraft>,
     pub(crate) retention: Option<Placed<Retention>>,
 }
@@ -54,6 +56,14 @@ impl SubjectKind {
     }
 }
 
+/// Whose yes is needed, as written.
+#[derive(Debug)]
+pub(crate) struct ApprovalDraft {
+    pub(crate) approvers: Placed<Vec<Placed<SubjectDraft>>>,
+    /// Absent: one.
+    pub(crate) approvals: Option<Placed<u32>>,
+}
+
 #[derive(Debug)]
 pub(crate) struct GrantDraft {
     pub(crate) name: Option<Placed<String>>,
@@ -64,6 +74,11 @@ pub(crate) struct GrantDraft {
     pub(crate) lifetime: Option<Placed<Duration>>,
     pub(crate) cooldown: Option<Duration>,
     pub(crate) max_per_day: Option<u32>,
+    pub(crate) approval: Option<ApprovalDraft>,
+    pub(crate) ask: AskWay,
+    pub(crate) reason_required: bool,
+    pub(crate) answer_within: Duration,
+    pub(crate) break_glass: Option<Placed<Vec<Placed<SubjectDraft>>>>,
     pub(crate) recorded: bool,
     pub(crate) scope: Vec<Placed<ScopeRule>>,
     pub(crate) condition: Option<Condition>,
@@ -81,9 +96,53 @@ pub(crate) struct GuardrailDraft {
     pub(crate) resources: Vec<Placed<Pattern>>,
     pub(crate) except: Vec<Placed<SubjectDraft>>,
     pub(crate) action: GuardrailAction,
+    /// Absent: it does not hold, or its terms were refused and told.
+    pub(crate) hold: Option<HoldDraft>,
     pub(crate) message: Option<String>,
     /// Something in it was refused, so that what it reaches is not known.
     pub(crate) incomplete: bool,
+}
+
+#[derive(Debug)]
+pub(crate) struct HoldDraft {
+    pub(crate) approval: ApprovalDraft,
+    pub(crate) at: HoldAt,
+    pub(crate) rows_over: u64,
+    pub(crate) hold_limit: Duration,
+    pub(crate) on_timeout: OnTimeout,
+    pub(crate) answer_within: Duration,
+    pub(crate) ticket_lifetime: Duration,
+    pub(crate) preview: Preview,
+}
+
+#[derive(Debug)]
+pub(crate) struct NotificationDraft {
+    pub(crate) name: Placed<String>,
+    pub(crate) channel: ChannelDraft,
+    pub(crate) events: Vec<NoticeKind>,
+    pub(crate) connections: Vec<Placed<Pattern>>,
+}
+
+#[derive(Debug)]
+pub(crate) enum ChannelDraft {
+    Slack {
+        url: SecretRef,
+        signing_secret: Option<SecretRef>,
+        /// Slack's id of a user, and who that is.
+        users: Vec<(String, Placed<SubjectDraft>)>,
+    },
+    Teams {
+        url: SecretRef,
+    },
+    Webhook {
+        url: SecretRef,
+        secret: SecretRef,
+    },
+    Email {
+        smtp: Smtp,
+        from: String,
+        to: Vec<String>,
+    },
 }
 
 #[derive(Debug)]
@@ -114,6 +173,7 @@ pub(crate) struct TestDraft {
     pub(crate) source: IpAddr,
     pub(crate) client: String,
     pub(crate) window: bool,
+    pub(crate) approved: bool,
     pub(crate) expect: Expectation,
     pub(crate) rule: Option<Placed<String>>,
     /// The masks that should be in force.

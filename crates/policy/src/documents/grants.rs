@@ -1,5 +1,7 @@
 //! `grants:` -> drafts of grants; names are resolved in `references`.
 
+pub(crate) mod terms;
+
 use std::time::Duration;
 
 use crate::{
@@ -9,14 +11,12 @@ use crate::{
         identity, keys,
         reader::{Fields, Placed, Reader, shown},
         suggest,
-        tree::{Node, Value},
+        tree::Node,
     },
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 const DAY: Duration = Duration::from_secs(86_400);
-/// A just-in-time window longer than a working day is warned about.
-const LONG_LIFETIME: Duration = Duration::from_secs(8 * 3_600);
 
 /// Reads the list of grants into the draft.
 pub(crate) fn read(reader: &mut Reader<'_>, node: &Node, draft: &mut Draft) {
@@ -25,12 +25,6 @@ pub(crate) fn read(reader: &mut Reader<'_>, node: &Node, draft: &mut Draft) {
             draft.grants.push(grant);
         }
     }
-}
-
-#[derive(Clone, Copy, PartialEq)]
-enum WhenWord {
-    Known(When),
-    Approved,
 }
 
 fn grant(reader: &mut Reader<'_>, node: &Node) -> Option<GrantDraft> {
@@ -45,19 +39,21 @@ fn grant(reader: &mut Reader<'_>, node: &Node) -> Option<GrantDraft> {
     let scope = reader.required(&fields, "scope").map(|node| reader.many(node, "`scope`", scope_rule));
     let recorded = recorded(reader, &fields);
     let condition = fields.get("condition").and_then(|node| condition(reader, node));
-    let terms = terms(reader, &fields, when);
+    let terms = terms::read(reader, &fields, when);
     let head = reader.place(&fields.head());
     Some(GrantDraft {
         name,
         connection: connection?,
         to: to.unwrap_or_default(),
-        when: match when {
-            Some(WhenWord::Known(when)) => Some(when),
-            Some(WhenWord::Approved) | None => None,
-        },
+        when,
         lifetime: terms.lifetime,
         cooldown: terms.cooldown,
         max_per_day: terms.max_per_day,
+        approval: terms.approval,
+        ask: terms.ask,
+        reason_required: terms.reason_required,
+        answer_within: terms.answer_within,
+        break_glass: terms.break_glass,
         recorded,
         scope: scope.unwrap_or_default(),
         condition,
@@ -78,21 +74,12 @@ fn grant_name(reader: &mut Reader<'_>, node: &Node) -> Option<Placed<String>> {
     Some(reader.placed(node, name))
 }
 
-fn when(reader: &mut Reader<'_>, node: &Node) -> Option<WhenWord> {
-    let words = [
-        ("always", WhenWord::Known(When::Always)),
-        ("requested", WhenWord::Known(When::Requested)),
-        ("approved", WhenWord::Approved),
-    ];
-    let when = reader.word(node, "`when`", &words)?;
-    if when == WhenWord::Approved {
-        reader.not_yet(
-            &node.span,
-            "approval by a person is",
-            "use `when: requested`: a window opened on request, with a reason",
-        );
-    }
-    Some(when)
+fn when(reader: &mut Reader<'_>, node: &Node) -> Option<When> {
+    reader.word(
+        node,
+        "`when`",
+        &[When::Always, When::Requested, When::Approved].map(|when| (when.as_str(), when)),
+    )
 }
 
 fn recorded(reader: &mut Reader<'_>, fields: &Fields<'_>) -> bool {
@@ -106,77 +93,6 @@ fn recorded(reader: &mut Reader<'_>, fields: &Fields<'_>) -> bool {
         );
     }
     recorded
-}
-
-/// The keys that only make sense with one `when`.
-#[derive(Default)]
-struct Terms {
-    lifetime: Option<Placed<Duration>>,
-    cooldown: Option<Duration>,
-    max_per_day: Option<u32>,
-}
-
-fn terms(reader: &mut Reader<'_>, fields: &Fields<'_>, when: Option<WhenWord>) -> Terms {
-    let lifetime = fields.get("lifetime").and_then(|node| {
-        let lifetime = reader.duration(node, "`lifetime`", SECOND..DAY * 365)?;
-        if lifetime > LONG_LIFETIME {
-            reader.warn(
-                &node.span,
-                "a just-in-time window of more than 8 hours outlives the task it was opened for",
-                "use a shorter lifetime; asking again is one command",
-            );
-        }
-        Some(reader.placed(node, lifetime))
-    });
-    let cooldown =
-        fields.get("cooldown").and_then(|node| reader.duration(node, "`cooldown`", SECOND..DAY * 365));
-    let max_per_day =
-        fields.get("max_per_day").and_then(|node| reader.integer(node, "`max_per_day`", 1, 10_000));
-    if let Some(node) = fields.get("request") {
-        let _ = reader.word(node, "`request`", &[("explicit", ()), ("on_connect", ())]);
-        if matches!(&node.value, Value::Scalar { text, .. } if text == "on_connect") {
-            reader.not_yet(
-                &node.span,
-                "opening a window by connecting is",
-                "remove it; ask with `portcullis request CONNECTION`",
-            );
-        }
-    }
-    for key in ["approvers", "approvals"] {
-        let Some(entry) = fields.entry(key) else { continue };
-        if key == "approvers" {
-            let _ = subjects(reader, &entry.value, "`approvers`");
-        } else {
-            let _ = reader.integer(&entry.value, "`approvals`", 1, 10);
-        }
-        // beside `when: approved` that one error is enough
-        if when != Some(WhenWord::Approved) {
-            reader.error_help(
-                &entry.key_span,
-                format!("`{key}` means nothing without `when: approved`"),
-                "remove it",
-            );
-        }
-    }
-    match when {
-        Some(WhenWord::Known(When::Always)) => {
-            for key in ["lifetime", "cooldown", "max_per_day", "request"] {
-                if let Some(entry) = fields.entry(key) {
-                    let message = format!("`{key}` means nothing with `when: always`: there is no window");
-                    reader.error_help(&entry.key_span, message, "use `when: requested`, or remove it");
-                }
-            }
-        }
-        Some(WhenWord::Known(When::Requested)) if fields.get("lifetime").is_none() => {
-            reader.error_help(
-                &fields.head(),
-                "a requested grant has no `lifetime`",
-                "say how long a window lasts: `lifetime: 15m`",
-            );
-        }
-        _ => {}
-    }
-    Terms { lifetime, cooldown, max_per_day: max_per_day.and_then(|number| u32::try_from(number).ok()) }
 }
 
 /// `group:NAME`, `role:NAME`, `app:ID`, `id:ID`, or a list of them.

@@ -7,7 +7,7 @@ use crate::{
     documents::{
         connections,
         draft::{Draft, GuardrailDraft},
-        grants, keys,
+        grants, holds, keys,
         reader::{Fields, Placed, Reader, shown},
         suggest,
         tree::Node,
@@ -57,16 +57,24 @@ fn guardrail(reader: &mut Reader<'_>, node: &Node) -> Option<GuardrailDraft> {
     }
     let except =
         fields.get("except").map(|node| grants::subjects(reader, node, "`except`")).unwrap_or_default();
-    let action = reader.required(&fields, "action").and_then(|node| action(reader, node, &fields));
+    let action = reader.required(&fields, "action").and_then(|node| action(reader, node));
+    let hold = holds::read(reader, &fields, action, &statements);
     let message =
         fields.get("message").and_then(|node| title(reader, node, "`message`")).map(|message| message.value);
     let narrows = ["statements", "without", "tables", "resources", "commands"]
         .iter()
         .any(|key| fields.get(key).is_some());
-    if !narrows && action == Some(GuardrailAction::Block) {
+    let all = match action {
+        Some(GuardrailAction::Block) => Some("this guardrail blocks every operation it covers"),
+        Some(GuardrailAction::Approve) => {
+            Some("this guardrail needs a person's yes for every operation it covers")
+        }
+        Some(GuardrailAction::Warn) | None => None,
+    };
+    if let Some(message) = all.filter(|_| !narrows) {
         reader.warn(
             &fields.head(),
-            "this guardrail blocks every operation it covers",
+            message,
             "narrow it with `statements`, `tables` or `without: where`, or remove the grants instead",
         );
     }
@@ -80,6 +88,7 @@ fn guardrail(reader: &mut Reader<'_>, node: &Node) -> Option<GuardrailDraft> {
         resources,
         except,
         action: action?,
+        hold,
         message,
         incomplete,
     })
@@ -107,28 +116,9 @@ fn protocols(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Vec<Protocol> {
     })
 }
 
-fn action(reader: &mut Reader<'_>, node: &Node, fields: &Fields<'_>) -> Option<GuardrailAction> {
-    let words =
-        [("block", Some(GuardrailAction::Block)), ("warn", Some(GuardrailAction::Warn)), ("approve", None)];
-    let action = reader.word(node, "`action`", &words)?;
-    if let Some(entry) = fields.entry("approvers") {
-        let _ = grants::subjects(reader, &entry.value, "`approvers`");
-        if action.is_some() {
-            reader.error_help(
-                &entry.key_span,
-                "`approvers` means nothing without `action: approve`",
-                "remove it",
-            );
-        }
-    }
-    if action.is_none() {
-        reader.not_yet(
-            &node.span,
-            "holding an operation for a person's approval is",
-            "use `action: block` until then",
-        );
-    }
-    action
+fn action(reader: &mut Reader<'_>, node: &Node) -> Option<GuardrailAction> {
+    let words = [GuardrailAction::Block, GuardrailAction::Approve, GuardrailAction::Warn];
+    reader.word(node, "`action`", &words.map(|action| (action.as_str(), action)))
 }
 
 /// Words no operation can have are refused: the guardrail would match nothing.

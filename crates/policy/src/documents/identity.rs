@@ -11,7 +11,7 @@ use crate::{
         draft::Draft,
         keys,
         reader::{Fields, Reader, shown},
-        suggest,
+        sign_in, suggest,
         tree::{Node, Value},
     },
     grant::is_guid,
@@ -73,6 +73,14 @@ fn provider(reader: &mut Reader<'_>, node: &Node) -> Option<ProviderConfig> {
     let location = reader.place(&fields.head()).location();
     // `users` means people: an OIDC token does not say what it was issued to, so only Entra's are told apart
     let allow_users = allow_users.unwrap_or(matches!(kind, ProviderKind::Oidc(_)));
+    let sign_in = fields.entry("sign_in").map(|entry| {
+        let beside = sign_in::Beside {
+            is_entra: matches!(kind, ProviderKind::Entra(_)),
+            audience: audience.as_deref().unwrap_or_default(),
+            allow_users,
+        };
+        sign_in::read(reader, entry, &beside)
+    });
     Some(ProviderConfig {
         name: name?,
         kind,
@@ -82,7 +90,8 @@ fn provider(reader: &mut Reader<'_>, node: &Node) -> Option<ProviderConfig> {
         types,
         liveness,
         allow_users,
-        sign_in: None,
+        // refused and told: there is no policy then
+        sign_in: sign_in.flatten(),
         location,
     })
 }
@@ -325,7 +334,7 @@ fn credential(reader: &mut Reader<'_>, node: &Node) -> Option<GraphCredential> {
     }
 }
 
-fn url(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Url> {
+pub(super) fn url(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Url> {
     let text = reader.text(node, what)?;
     let url = Url::parse(text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     match url {
@@ -346,7 +355,7 @@ fn url(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Url> {
 }
 
 /// `https`, or `http` on loopback.
-fn safe_url(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Url> {
+pub(super) fn safe_url(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Url> {
     let url = url(reader, node, what)?;
     if url.scheme() == "https" || is_loopback(&url) {
         return Some(url);

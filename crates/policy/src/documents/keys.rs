@@ -15,6 +15,7 @@ const fn keys(what: &'static str, keys: &'static [&'static str]) -> Keys {
 pub(crate) const GATEWAY: Keys = keys(
     "the process file",
     &[
+        "console",
         "data",
         "insecure_plaintext",
         "journal",
@@ -23,6 +24,7 @@ pub(crate) const GATEWAY: Keys = keys(
         "log",
         "policy",
         "proxy_protocol",
+        "public_url",
         "recordings",
         "store",
         "tls",
@@ -40,6 +42,8 @@ pub(crate) const LIMITS: Keys = keys(
         "drain",
         "handshake",
         "masked_row",
+        "pending_per_identity",
+        "pending_requests",
         "recorded_bytes",
         "recorded_rows",
         "statement",
@@ -48,10 +52,21 @@ pub(crate) const LIMITS: Keys = keys(
 );
 pub(crate) const PROXY_PROTOCOL: Keys = keys("`proxy_protocol`", &["trusted"]);
 pub(crate) const LOG: Keys = keys("`log`", &["format", "level"]);
+pub(crate) const CONSOLE: Keys = keys("`console`", &["absolute", "idle"]);
 
 pub(crate) const POLICY: Keys = keys(
     "a policy document",
-    &["connections", "grants", "guardrails", "identity", "masks", "retention", "tests"],
+    &[
+        "connections",
+        "grants",
+        "guardrails",
+        "identity",
+        "masks",
+        "notifications",
+        "retention",
+        "roles",
+        "tests",
+    ],
 );
 pub(crate) const PROVIDER_ENTRA: Keys = keys(
     "an `entra` identity provider",
@@ -65,6 +80,7 @@ pub(crate) const PROVIDER_ENTRA: Keys = keys(
         "kind",
         "liveness",
         "name",
+        "sign_in",
         "tenant",
         "types",
         "users",
@@ -72,8 +88,21 @@ pub(crate) const PROVIDER_ENTRA: Keys = keys(
 );
 pub(crate) const PROVIDER_OIDC: Keys = keys(
     "an `oidc` identity provider",
-    &["algorithms", "audience", "claims", "groups", "issuer", "jwks", "kind", "name", "types", "users"],
+    &[
+        "algorithms",
+        "audience",
+        "claims",
+        "groups",
+        "issuer",
+        "jwks",
+        "kind",
+        "name",
+        "sign_in",
+        "types",
+        "users",
+    ],
 );
+pub(crate) const SIGN_IN: Keys = keys("`sign_in`", &["client_id", "client_secret", "scopes", "token"]);
 pub(crate) const CLAIMS: Keys = keys("`claims`", &["groups", "name", "roles", "subject"]);
 pub(crate) const LIVENESS: Keys = keys("`liveness`", &["credential", "grace", "interval", "source"]);
 pub(crate) const LIVENESS_CREDENTIAL: Keys =
@@ -99,14 +128,17 @@ pub(crate) const CREDENTIAL: Keys = keys("`credential`", &["bearer", "password",
 pub(crate) const GRANT: Keys = keys(
     "a grant",
     &[
+        "answer_within",
         "approvals",
         "approvers",
+        "break_glass",
         "condition",
         "connection",
         "cooldown",
         "lifetime",
         "max_per_day",
         "name",
+        "reason",
         "recorded",
         "request",
         "scope",
@@ -118,16 +150,24 @@ pub(crate) const GUARDRAIL: Keys = keys(
     "a guardrail",
     &[
         "action",
+        "answer_within",
+        "approvals",
         "approvers",
+        "at",
         "commands",
         "connections",
         "except",
+        "hold_limit",
         "message",
         "name",
+        "on_timeout",
+        "preview",
         "protocols",
         "resources",
+        "rows_over",
         "statements",
         "tables",
+        "ticket_lifetime",
         "without",
     ],
 );
@@ -148,9 +188,20 @@ pub(crate) const MASK: Keys = keys(
     ],
 );
 pub(crate) const DETECTOR: Keys = keys("a detector of one's own", &["name", "regex"]);
+pub(crate) const ROLES: Keys = keys("`roles`", &["admin", "approver", "auditor", "viewer"]);
+pub(crate) const NOTIFY_SLACK: Keys =
+    keys("a `slack` notifier", &["connections", "events", "kind", "name", "signing_secret", "url", "users"]);
+pub(crate) const NOTIFY_TEAMS: Keys =
+    keys("a `teams` notifier", &["connections", "events", "kind", "name", "url"]);
+pub(crate) const NOTIFY_WEBHOOK: Keys =
+    keys("a `webhook` notifier", &["connections", "events", "kind", "name", "secret", "url"]);
+pub(crate) const NOTIFY_EMAIL: Keys =
+    keys("an `email` notifier", &["connections", "events", "from", "kind", "name", "smtp", "to"]);
+pub(crate) const SMTP: Keys = keys("`smtp`", &["host", "password", "port", "tls", "username"]);
 pub(crate) const TEST: Keys = keys(
     "a test",
     &[
+        "approved",
         "client",
         "connection",
         "expect",

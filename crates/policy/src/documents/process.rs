@@ -3,12 +3,13 @@
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use ipnet::IpNet;
+use url::Url;
 
 use crate::{
     PgAuthentication,
     documents::{
-        keys,
-        reader::{Reader, shown},
+        identity, keys,
+        reader::{Reader, print_duration, shown},
         tree::{Node, Value},
     },
     process::{
@@ -37,6 +38,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Process> {
     let recordings = fields.get("recordings").and_then(|node| recordings(reader, node));
     let journal = fields.get("journal").and_then(|node| journal(reader, node));
     let limits = fields.get("limits").and_then(|node| limits(reader, node));
+    let public_url = fields.get("public_url").and_then(|node| public_url(reader, node));
+    let console = fields.get("console").and_then(|node| console(reader, node));
     let trusted = fields.get("proxy_protocol").map(|node| proxy_protocol(reader, node));
     let log = fields.get("log").and_then(|node| log(reader, node));
     Some(Process {
@@ -48,8 +51,8 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Process> {
         recordings: recordings.unwrap_or_default(),
         journal: journal.unwrap_or_default(),
         policy: policy?,
-        public_url: None,
-        console: ConsoleSettings::default(),
+        public_url,
+        console: console.unwrap_or_default(),
         limits: limits.unwrap_or_default(),
         proxy_protocol: trusted.unwrap_or_default(),
         log: log.unwrap_or_default(),
@@ -188,7 +191,70 @@ fn limits(reader: &mut Reader<'_>, node: &Node) -> Option<Limits> {
     {
         limits.masked_row = n;
     }
+    let total = fields
+        .get("pending_requests")
+        .and_then(|node| reader.integer(node, "`pending_requests`", 1, 1_000_000));
+    if let Some(n) = total {
+        limits.pending_requests = usize::try_from(n).unwrap_or(limits.pending_requests);
+    }
+    if let Some(node) = fields.get("pending_per_identity")
+        && let Some(n) = reader.integer(node, "`pending_per_identity`", 1, 1_000_000)
+    {
+        limits.pending_per_identity = usize::try_from(n).unwrap_or(limits.pending_per_identity);
+        if n > limits.pending_requests as u64 {
+            reader.error_help(
+                &node.span,
+                format!(
+                    "one identity cannot have {n} requests waiting where all together may have {}",
+                    limits.pending_requests
+                ),
+                "raise `pending_requests`, or lower `pending_per_identity`",
+            );
+        }
+    }
     Some(limits)
+}
+
+/// `https://host` or `https://host:port`; http on loopback. Pages and redirects hang below its root.
+fn public_url(reader: &mut Reader<'_>, node: &Node) -> Option<Url> {
+    let url = identity::safe_url(reader, node, "`public_url`")?;
+    if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
+        reader.error_help(
+            &node.span,
+            "`public_url` has more than a host and a port",
+            "write it as `https://gateway.example.com`: the console is served at the root",
+        );
+        return None;
+    }
+    Some(url)
+}
+
+fn console(reader: &mut Reader<'_>, node: &Node) -> Option<ConsoleSettings> {
+    let fields = reader.fields(node, &keys::CONSOLE)?;
+    let mut console = ConsoleSettings::default();
+    if let Some(d) = fields
+        .get("absolute")
+        .and_then(|node| reader.duration(node, "`absolute`", SECOND * 300..SECOND * 2_592_000))
+    {
+        console.absolute = d;
+        console.idle = console.idle.min(d);
+    }
+    if let Some(node) = fields.get("idle")
+        && let Some(d) = reader.duration(node, "`idle`", SECOND * 60..SECOND * 86_400)
+    {
+        console.idle = d;
+        if d > console.absolute {
+            reader.error_help(
+                &node.span,
+                format!(
+                    "a session ends after {} whatever happens, so `idle` never matters",
+                    print_duration(console.absolute)
+                ),
+                "make `idle` shorter than `absolute`, which is `12h` unless said",
+            );
+        }
+    }
+    Some(console)
 }
 
 fn proxy_protocol(reader: &mut Reader<'_>, node: &Node) -> Vec<IpNet> {

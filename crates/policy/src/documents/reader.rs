@@ -43,7 +43,8 @@ impl<'n> Fields<'n> {
         self.entries.iter().find(|entry| entry.key == key)
     }
 
-    fn is_misspelt(&self, key: &str) -> bool {
+    /// Whether an unknown key looks like this one: then that has been told already.
+    pub(crate) fn is_misspelt(&self, key: &str) -> bool {
         let unknown = self.entries.iter().filter(|entry| !self.keys.keys.contains(&entry.key.as_str()));
         unknown
             .map(|entry| suggest::nearest(&entry.key, self.keys.keys.iter().copied()))
@@ -78,6 +79,11 @@ impl Reader<'_> {
         help: impl Into<String>,
     ) {
         self.report.push(Severity::Error, &self.place(span), message.into(), vec![help.into()]);
+    }
+
+    /// An error at a place that was kept, with what to do.
+    pub(crate) fn error_at(&mut self, place: &Place, message: impl Into<String>, help: impl Into<String>) {
+        self.report.push(Severity::Error, place, message.into(), vec![help.into()]);
     }
 
     pub(crate) fn warn(&mut self, span: &Range<usize>, message: impl Into<String>, help: impl Into<String>) {

@@ -1,7 +1,9 @@
 //! Names -> things, across all documents: the draft becomes the parts of a policy.
 
+mod approvals;
 mod cases;
 mod masks;
+mod notifications;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -12,9 +14,8 @@ use aws_lc_rs::digest;
 use portcullis_core::{ConnectionName, GrantId, Pattern};
 
 use crate::{
-    AskWay, Connection, Grant, Guardrail, GuardrailAction, Mask, Protocol, ProviderConfig, ProviderKind,
-    Subject, When,
-    approval::ANSWER_WITHIN,
+    Connection, Grant, Guardrail, GuardrailAction, HoldAt, Mask, OnTimeout, Preview, Protocol,
+    ProviderConfig, ProviderKind, Subject, When,
     capability::{self, Control, Support},
     documents::{
         draft::{Draft, GrantDraft, GuardrailDraft, MaskDraft, SubjectDraft, SubjectKind},
@@ -25,7 +26,6 @@ use crate::{
     mask::Masks,
     policy::Parts,
     report::{Place, Report, Severity},
-    role::Roles,
 };
 
 /// Resolves every name of the draft.
@@ -69,6 +69,8 @@ pub(crate) fn resolve(draft: Draft, report: &mut Report) -> Resolved {
     let mask_names = masks.iter().map(|(mask, _)| mask.name.clone()).collect();
     let mut rules = rule_names(&grants, &guardrails);
     rules.extend(masks.iter().map(|(mask, _)| mask.name.clone()));
+    let roles = resolver.roles(draft.roles);
+    let notifications = resolver.notifications(draft.notifications);
     let tests = resolver.tests(draft.tests, &rules, &mask_names);
     let parts = Parts {
         version: String::new(),
@@ -77,8 +79,8 @@ pub(crate) fn resolve(draft: Draft, report: &mut Report) -> Resolved {
         grants: grants.iter().map(|(grant, _)| Arc::clone(grant)).collect(),
         guardrails: guardrails.iter().map(|(guardrail, _)| Arc::clone(guardrail)).collect(),
         masks: Masks::new(masks.iter().map(|(mask, _)| Arc::clone(mask)).collect()),
-        roles: Roles::default(),
-        notifications: Vec::new(),
+        roles,
+        notifications,
         tests,
         retention: draft.retention.map(|retention| retention.value).unwrap_or_default(),
     };
@@ -155,6 +157,9 @@ impl Resolver<'_> {
     fn grant(&mut self, draft: &GrantDraft) -> Option<Grant> {
         let connection = self.find_connection(&draft.connection);
         let to: Vec<Subject> = draft.to.iter().filter_map(|subject| self.subject(subject)).collect();
+        let approval = draft.approval.as_ref().and_then(|approval| self.approval(approval, &to));
+        let break_glass = draft.break_glass.iter().flat_map(|subjects| &subjects.value);
+        let break_glass = break_glass.filter_map(|subject| self.subject(subject)).collect();
         let connection = connection?;
         for rule in &draft.scope {
             self.check_scope(rule, connection.protocol);
@@ -173,11 +178,11 @@ impl Resolver<'_> {
             connection: connection.name.clone(),
             to,
             when,
-            approval: None,
-            ask: AskWay::Explicit,
-            reason_required: true,
-            answer_within: ANSWER_WITHIN,
-            break_glass: Vec::new(),
+            approval,
+            ask: draft.ask,
+            reason_required: draft.reason_required,
+            answer_within: draft.answer_within,
+            break_glass,
             lifetime: draft.lifetime.as_ref().map(|lifetime| lifetime.value),
             cooldown: draft.cooldown,
             max_per_day: draft.max_per_day,
@@ -371,6 +376,7 @@ impl Resolver<'_> {
                 self.error(&draft.name.place, message, format!("the other stands at {earlier}"));
             }
             let except = draft.except.iter().filter_map(|subject| self.subject(subject)).collect();
+            let hold = draft.hold.as_ref().and_then(|hold| self.hold(hold));
             let guardrail = Guardrail {
                 name: draft.name.value.clone(),
                 protocols: draft.protocols.clone(),
@@ -380,7 +386,7 @@ impl Resolver<'_> {
                 resources: draft.resources.iter().map(|pattern| pattern.value.clone()).collect(),
                 except,
                 action: draft.action,
-                hold: None,
+                hold: hold.map(Arc::new),
                 message: draft.message.clone(),
                 location,
             };
@@ -397,6 +403,11 @@ impl Resolver<'_> {
             GuardrailAction::Warn => Control::Warn,
             GuardrailAction::Approve => Control::Hold,
         }];
+        if let Some(hold) = &guardrail.hold {
+            asked.extend((hold.at == HoldAt::Commit).then_some(Control::HoldAtCommit));
+            asked.extend((hold.preview == Preview::Rows).then_some(Control::PreviewRows));
+            asked.extend((hold.on_timeout == OnTimeout::Ticket).then_some(Control::Ticket));
+        }
         asked.extend((!guardrail.statements.is_empty()).then_some(Control::Statements));
         asked.extend(guardrail.without.is_some().then_some(Control::WithoutWhere));
         asked.extend((!guardrail.resources.is_empty()).then_some(Control::Resources));

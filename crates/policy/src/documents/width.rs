@@ -1,5 +1,6 @@
 //! Checks over the whole policy: rules that can never matter (errors), and grants that are wider than people mean (warnings).
 
+mod approvals;
 mod masks;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -19,6 +20,7 @@ pub(crate) fn check(resolved: &Resolved, report: &mut Report) {
     shadowed_grants(resolved, report);
     unreachable_guardrails(resolved, report);
     masks::check(resolved, report);
+    approvals::check(resolved, report);
     unreached_connections(resolved, report);
     much_granted_identities(resolved, report);
 }
@@ -45,7 +47,11 @@ fn shadows(wide: &Grant, narrow: &Grant) -> bool {
         && wide.when == When::Always
         && wide.condition.is_none()
         && (wide.recorded || !narrow.recorded)
-        && narrow.to.iter().all(|subject| wide.to.iter().any(|own| same_subject(own, subject)))
+        && narrow
+            .to
+            .iter()
+            .chain(&narrow.break_glass)
+            .all(|subject| wide.to.iter().any(|own| same_subject(own, subject)))
         && narrow.scope.iter().all(|rule| wide.scope.iter().any(|own| includes(own, rule)))
 }
 

@@ -79,6 +79,7 @@ impl Resolver<'_> {
                 source: draft.source,
                 client: draft.client,
                 window: draft.window,
+                approved: draft.approved,
                 expect: draft.expect,
                 rule: draft.rule.map(|rule| rule.value),
                 masks: draft.masks.map(|names| names.into_iter().map(|name| name.value).collect()),
