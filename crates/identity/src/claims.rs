@@ -121,15 +121,20 @@ impl<'a> Claims<'a> {
 
     /// Refuses what is recognisably not an access token whoever issued it, and what must not be used without a further proof.
     pub(crate) fn check_is_bearer_access_token(&self) -> Result<(), Error> {
+        // OpenID Connect Core 1.0 sections 2 and 3.3.2.11: in ID tokens only.
+        if ["nonce", "at_hash", "c_hash", "s_hash"].iter().any(|name| self.has(name)) && !self.has("events") {
+            return Err(Error::TokenType { what: "it has claims of an ID token" });
+        }
+        self.check_is_bearer()
+    }
+
+    /// Refuses what is not presented to say who one is, and what must not be used without a further proof.
+    pub(crate) fn check_is_bearer(&self) -> Result<(), Error> {
         if self.has("events") {
             // RFC 8417 section 2.2 (security events) and OpenID Connect Back-Channel Logout 1.0 section 2.4.
             return Err(Error::TokenType {
                 what: "it has `events`, so it is a security event or a logout token",
             });
-        }
-        // OpenID Connect Core 1.0 sections 2 and 3.3.2.11: in ID tokens only.
-        if ["nonce", "at_hash", "c_hash", "s_hash"].iter().any(|name| self.has(name)) {
-            return Err(Error::TokenType { what: "it has claims of an ID token" });
         }
         if self.has("cnf") {
             return Err(Error::SenderConstrained);

@@ -58,9 +58,12 @@ pub(crate) fn principal(
     let issued_at = lifetime.issued_at.ok_or(Error::Claims { what: "`iat` is missing" })?;
     let object_id = guid(claims, "oid", "`oid` is not a GUID")?;
     let subject = claims.text("sub", "`sub` is not text")?;
-    // An ID token has no client: it is for the client.
+    // An ID token has no client: it is for the client, and counts only where the documents say so.
     let client = if version_2 { "azp" } else { "appid" };
-    let application_id = guid(claims, client, "the client (`azp` or `appid`) is not a GUID")?;
+    let application_id = match &context.config.sign_in {
+        Some(sign_in) if context.id_token(claims) => sign_in.client_id.to_ascii_lowercase(),
+        _ => guid(claims, client, "the client (`azp` or `appid`) is not a GUID")?,
+    };
     let speaks = speaks_for(claims, &object_id, subject)?;
     if speaks == Speaks::Person && !context.config.allow_users {
         return Err(Error::UserToken { provider: context.config.name.clone() });
@@ -133,7 +136,13 @@ fn check_issuer(context: &Context<'_>, entra: &Entra, claims: &Claims<'_>) -> Re
 
 /// The key's own `issuer`, with the tenant put in, must be the token's issuer, or for a v1.0 token the tenant's v2.0 issuer, from whose metadata
 /// the keys come. A key for personal accounts, or of another cloud, signs nothing here.
-fn check_key(key: &Key, cloud: Option<&str>, tenant: &str, issuer: &str, v2: &str) -> Result<(), Error> {
+pub(crate) fn check_key(
+    key: &Key,
+    cloud: Option<&str>,
+    tenant: &str,
+    issuer: &str,
+    v2: &str,
+) -> Result<(), Error> {
     if let Some(template) = &key.issuer {
         let own = template.replace(TENANT_TEMPLATE, tenant);
         if own != issuer && own != v2 {

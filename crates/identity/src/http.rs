@@ -87,6 +87,21 @@ impl Http {
         send(self.client(url)?.post(url.clone()).form(form)).await
     }
 
+    /// A form, with the client's id and secret as Basic credentials where given, both form-encoded first (RFC 6749 section 2.3.1).
+    pub(crate) async fn post_form_as(
+        &self,
+        url: &Url,
+        basic: Option<(&str, &str)>,
+        form: &[(&str, &str)],
+    ) -> Result<Answer, HttpError> {
+        let mut request = self.client(url)?.post(url.clone()).form(form);
+        if let Some((id, secret)) = basic {
+            let secret = Secret::new(form_encoded(secret));
+            request = request.basic_auth(form_encoded(id), Some(secret.expose()));
+        }
+        send(request).await
+    }
+
     pub(crate) async fn post_json(
         &self,
         url: &Url,
@@ -137,6 +152,15 @@ async fn send(request: RequestBuilder) -> Result<Answer, HttpError> {
         body.extend_from_slice(&chunk);
     }
     Ok(Answer { status, retry_after, body })
+}
+
+fn form_encoded(text: &str) -> String {
+    let mut url = Url::parse("http://localhost/").ok();
+    let encoded = url.as_mut().map(|url| {
+        url.query_pairs_mut().append_key_only(text);
+        url.query().unwrap_or_default().to_owned()
+    });
+    encoded.unwrap_or_default()
 }
 
 fn transport(error: reqwest::Error) -> HttpError {

@@ -17,7 +17,6 @@ use crate::{
     graph::{Finding, Subject},
     http::Http,
     jose::Unverified,
-    keys::NoKey,
     liveness::Known,
     provider::{Parts, Provider, Providers},
     token_cache::{self, Digest, Entry, TokenCache},
@@ -215,12 +214,8 @@ impl Identity {
         let provider = providers.of_issuer(token.issuer()?).ok_or(Error::Issuer)?;
         // Nothing is fetched for a token that could not be accepted whatever the keys are.
         let _algorithm = verify::check_header(&provider.config, &token.header)?;
-        let mut keys = provider.keys.current().await.map_err(|detail| keys_unavailable(provider, detail))?;
-        if keys.set.select(token.header.kid.as_deref()).is_err_and(|miss| miss == NoKey::Unknown)
-            && let Some(newer) = provider.keys.newer_than(&keys).await
-        {
-            keys = newer;
-        }
+        let keys = provider.keys_for(token.header.kid.as_deref()).await;
+        let keys = keys.map_err(|detail| keys_unavailable(provider, detail))?;
         let id = token_cache::token_id(&digest);
         let verified = verify::verify(&provider.config, &token, &keys, self.clock.now(), &id)?;
         let entry = Arc::new(Entry { verified, provider: provider.id, generation: keys.generation });
@@ -265,8 +260,22 @@ impl Identity {
         unready
     }
 
+    /// What signing in needs of this: the clock, the secrets, what to ask with, the provider of that name.
+    pub(crate) fn sign_in_parts(&self, provider: &str) -> Option<SignInParts<'_>> {
+        let http = Arc::clone(&self.tools.get()?.http);
+        let provider = Arc::clone(self.providers.load().of_name(provider)?);
+        Some(SignInParts { clock: self.clock.as_ref(), secrets: self.secrets.as_ref(), http, provider })
+    }
+
+    /// The names of the providers with which people sign in, in the documents' order.
+    pub(crate) fn sign_in_names(&self) -> Vec<String> {
+        let providers = self.providers.load();
+        let signing_in = providers.all().iter().filter(|provider| provider.config.sign_in.is_some());
+        signing_in.map(|provider| provider.config.name.clone()).collect()
+    }
+
     /// Whether a live session's principal may go on, and its groups now. Cheap to call for every session: principals are asked about once
-    /// per interval however many sessions they have. Cancel safe.
+    /// per interval however many sessions they have; so it serves each request of a signed-in person too. Cancel safe.
     pub async fn recheck(&self, principal: &Principal) -> Standing {
         let standing = self.stand(principal).await;
         let outcome = match &standing {
@@ -350,6 +359,14 @@ impl Identity {
         };
         Some(OauthChallenge { openid_configuration: provider.discovery.clone(), scope })
     }
+}
+
+/// See [`Identity::sign_in_parts`].
+pub(crate) struct SignInParts<'a> {
+    pub(crate) clock: &'a dyn Clock,
+    pub(crate) secrets: &'a dyn ResolveSecret,
+    pub(crate) http: Arc<Http>,
+    pub(crate) provider: Arc<Provider>,
 }
 
 /// A token that did not let its bearer in.

@@ -19,7 +19,8 @@ pub(crate) fn principal(
     if claims.text("iss", "`iss` is not text")? != oidc.issuer {
         return Err(Error::Issuer);
     }
-    check_token_use(claims)?;
+    let id_token = context.id_token(claims);
+    check_token_use(claims, id_token)?;
     let pointers = &oidc.claims;
     let object_id = claims::text(claims.pointer(&pointers.subject))
         .ok_or(Error::Claims { what: "the subject is missing or not text" })?
@@ -27,7 +28,13 @@ pub(crate) fn principal(
     // RFC 9068 `client_id`; `azp` of OpenID Connect, Auth0 and Keycloak; `cid` of Okta; `appid` of AD FS.
     let application_id =
         ["client_id", "azp", "cid", "appid"].into_iter().find_map(|name| claims::text(claims.value(name)));
-    let person = is_person(claims, application_id);
+    // An id token is for the application that asked for it.
+    let application_id = match &context.config.sign_in {
+        Some(sign_in) if id_token => application_id.or(Some(sign_in.client_id.as_str())),
+        _ => application_id,
+    };
+    let signed_in = id_token || context.of_sign_in(application_id);
+    let person = is_person(claims, application_id, signed_in);
     if person && !context.config.allow_users {
         return Err(Error::UserToken { provider: context.config.name.clone() });
     }
@@ -65,25 +72,28 @@ pub(crate) fn principal(
 }
 
 /// Issuers that say in a claim what a token is for: Keycloak's `typ` (`Bearer`, `ID`, `Refresh`, `Logout`), Cognito's `token_use`.
-fn check_token_use(claims: &Claims<'_>) -> Result<(), Error> {
-    let access = match (claims.value("typ"), claims.value("token_use")) {
-        (Some(Value::String(typ)), _) if !typ.eq_ignore_ascii_case("bearer") => false,
-        (_, Some(Value::String(token_use))) if token_use != "access" => false,
+fn check_token_use(claims: &Claims<'_>, id_token: bool) -> Result<(), Error> {
+    let right = match (claims.value("typ"), claims.value("token_use")) {
+        (Some(Value::String(typ)), _) if !typ.eq_ignore_ascii_case("bearer") => {
+            id_token && typ.eq_ignore_ascii_case("id")
+        }
+        (_, Some(Value::String(token_use))) if token_use != "access" => id_token && token_use == "id",
         _ => true,
     };
-    if access { Ok(()) } else { Err(Error::TokenType { what: "its claims say it is for something else" }) }
+    if right { Ok(()) } else { Err(Error::TokenType { what: "its claims say it is for something else" }) }
 }
 
 /// Whether the token speaks for a person. No standard claim says so; what is taken for an application first: client credentials by
-/// name (`gty`), a subject that is the client (RFC 9068 section 2.2), Keycloak's service accounts. Then signs of a sign-in.
-fn is_person(claims: &Claims<'_>, application_id: Option<&str>) -> bool {
+/// name (`gty`), a subject that is the client (RFC 9068 section 2.2), Keycloak's service accounts. Then signs of a sign-in, among them
+/// that the token is one of the application people sign in to.
+fn is_person(claims: &Claims<'_>, application_id: Option<&str>, of_sign_in: bool) -> bool {
     let text = |name: &str| claims.value(name).and_then(Value::as_str);
     let username = text("preferred_username");
     let application = text("gty") == Some("client-credentials")
         || (application_id.is_some() && text("sub") == application_id)
         || username.is_some_and(|name| name.starts_with("service-account-"));
     let signed_in = ["auth_time", "amr", "given_name", "family_name"].iter().any(|name| claims.has(name));
-    !application && (username.is_some() || signed_in)
+    !application && (username.is_some() || signed_in || of_sign_in)
 }
 
 fn groups(oidc: &Oidc, claims: &Claims<'_>) -> Result<GroupClaim, Error> {

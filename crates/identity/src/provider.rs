@@ -11,13 +11,17 @@ use crate::{
     entra::Issuers,
     graph::Graph,
     http::{self, Http},
-    keys::source::{KeyLocation, KeySource},
+    keys::{
+        NoKey,
+        source::{KeyLocation, KeySource, Keys},
+    },
     liveness::Liveness,
+    sign_in::endpoints::EndpointSource,
     verify::GroupNames,
 };
 
 /// Where discovery documents are (OpenID Connect Discovery 1.0 section 4).
-const DISCOVERY: &str = "/.well-known/openid-configuration";
+pub(crate) const DISCOVERY: &str = "/.well-known/openid-configuration";
 
 pub(crate) struct Provider {
     /// Distinct for every configuration ever in force.
@@ -30,6 +34,8 @@ pub(crate) struct Provider {
     pub(crate) issuers: Vec<String>,
     /// The discovery document clients are told about.
     pub(crate) discovery: String,
+    /// Where people sign in; used only where the documents have `sign_in`.
+    pub(crate) endpoints: Arc<EndpointSource>,
 }
 
 /// What a provider is made from besides its configuration.
@@ -47,7 +53,14 @@ impl Provider {
         before: Option<&Self>,
         parts: &Parts<'_>,
     ) -> Result<Self, ConfigureError> {
-        let (issuers, discovery, location) = Self::places(config)?;
+        let Places { issuers, issuer, discovery, document, location } = Self::places(config)?;
+        let endpoints = match before.filter(|before| before.endpoints.is_of(&issuer, &document)) {
+            Some(before) => Arc::clone(&before.endpoints),
+            None => {
+                let (http, clock) = (Arc::clone(parts.http), Arc::clone(parts.clock));
+                Arc::new(EndpointSource::new(issuer, document, http, clock))
+            }
+        };
         let keys = match before.filter(|before| *before.keys.location() == location) {
             Some(before) => Arc::clone(&before.keys),
             None => KeySource::new(location, Arc::clone(parts.http), Arc::clone(parts.clock)),
@@ -76,10 +89,22 @@ impl Provider {
             names: GroupNames::new(config),
             issuers,
             discovery,
+            endpoints,
         })
     }
 
-    fn places(config: &ProviderConfig) -> Result<(Vec<String>, String, KeyLocation), ConfigureError> {
+    /// The keys that should have `kid`: fetched anew where the ones there are do not, seldom enough.
+    pub(crate) async fn keys_for(&self, kid: Option<&str>) -> Result<Arc<Keys>, String> {
+        let keys = self.keys.current().await?;
+        if keys.set.select(kid).is_err_and(|miss| miss == NoKey::Unknown)
+            && let Some(newer) = self.keys.newer_than(&keys).await
+        {
+            return Ok(newer);
+        }
+        Ok(keys)
+    }
+
+    fn places(config: &ProviderConfig) -> Result<Places, ConfigureError> {
         let (issuers, issuer) = match &config.kind {
             ProviderKind::Entra(entra) => {
                 let issuers = Issuers::of(entra);
@@ -100,12 +125,24 @@ impl Provider {
                 Some(JwksSource::Url(url)) => {
                     KeyLocation::Url(check_address(config, "`jwks`", url.as_str())?)
                 }
-                None => KeyLocation::Discovery { document, issuer },
+                None => KeyLocation::Discovery { document: document.clone(), issuer: issuer.clone() },
             },
-            ProviderKind::Entra(_) => KeyLocation::Discovery { document, issuer },
+            ProviderKind::Entra(_) => {
+                KeyLocation::Discovery { document: document.clone(), issuer: issuer.clone() }
+            }
         };
-        Ok((issuers, discovery, location))
+        Ok(Places { issuers, issuer, discovery, document, location })
     }
+}
+
+/// Where a provider's tokens say they are from, and where it is asked.
+struct Places {
+    issuers: Vec<String>,
+    /// The one whose discovery document is read.
+    issuer: String,
+    discovery: String,
+    document: Url,
+    location: KeyLocation,
 }
 
 fn check_address(config: &ProviderConfig, what: &str, text: &str) -> Result<Url, ConfigureError> {

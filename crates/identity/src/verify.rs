@@ -3,7 +3,8 @@
 use std::collections::HashMap;
 
 use portcullis_core::{Principal, Timestamp};
-use portcullis_policy::{Algorithm, ProviderConfig, ProviderKind};
+use portcullis_policy::{Algorithm, ProviderConfig, ProviderKind, SignInToken};
+use serde_json::Value;
 
 use crate::{
     Error,
@@ -45,20 +46,63 @@ pub(crate) struct Context<'a> {
     pub(crate) digest: &'a str,
 }
 
-/// The algorithm and type checks, which need no key: nothing is fetched for a token that fails them.
-pub(crate) fn check_header(config: &ProviderConfig, header: &Header) -> Result<Algorithm, Error> {
+impl Context<'_> {
+    /// Whether this is an id token that stands for its person: only where the documents say so (`sign_in.token: id`), and only one made
+    /// for the application people sign in to and for nobody else. Entra's have no client claim; its access tokens always do.
+    pub(crate) fn id_token(&self, claims: &Claims<'_>) -> bool {
+        let Some(sign_in) = self.config.sign_in.as_ref().filter(|sign_in| sign_in.token == SignInToken::Id)
+        else {
+            return false;
+        };
+        let sole = match claims.value("aud") {
+            Some(Value::String(audience)) => Some(audience.as_str()),
+            Some(Value::Array(audiences)) => match audiences.as_slice() {
+                [Value::String(audience)] => Some(audience.as_str()),
+                _ => None,
+            },
+            _ => None,
+        };
+        let access = match self.config.kind {
+            ProviderKind::Entra(_) => claims.has("azp") || claims.has("appid"),
+            ProviderKind::Oidc(_) => false,
+        };
+        sole == Some(sign_in.client_id.as_str()) && !access
+    }
+
+    /// Whether a token was issued to the application that people sign in to.
+    pub(crate) fn of_sign_in(&self, application_id: Option<&str>) -> bool {
+        let client = self.config.sign_in.as_ref().map(|sign_in| sign_in.client_id.as_str());
+        client.is_some() && client == application_id
+    }
+}
+
+/// The token's algorithm, which must be one of those pinned for the issuer.
+pub(crate) fn pinned(config: &ProviderConfig, header: &Header) -> Result<Algorithm, Error> {
     let pinned = |algorithm: &Algorithm| match config.kind {
         // Entra signs with nothing else, whatever a document allows.
         ProviderKind::Entra(_) => *algorithm == Algorithm::RS256,
         ProviderKind::Oidc(_) => config.algorithms.contains(algorithm),
     };
-    let algorithm = header.algorithm.filter(pinned).ok_or(Error::Algorithm)?;
+    header.algorithm.filter(pinned).ok_or(Error::Algorithm)
+}
+
+/// The algorithm and type checks, which need no key: nothing is fetched for a token that fails them.
+pub(crate) fn check_header(config: &ProviderConfig, header: &Header) -> Result<Algorithm, Error> {
+    let algorithm = pinned(config, header)?;
     // RFC 8725 section 3.11. An absent `typ` is a plain JWT (RFC 7519 section 5.1).
     let typ = header.typ.as_deref().unwrap_or("jwt");
     if !config.types.iter().any(|accepted| accepted == typ) {
         return Err(Error::TokenType { what: "its `typ` is not one of those accepted" });
     }
     Ok(algorithm)
+}
+
+/// Exactly the published key the header names.
+pub(crate) fn select<'a>(config: &ProviderConfig, keys: &'a Keys, header: &Header) -> Result<&'a Key, Error> {
+    keys.set.select(header.kid.as_deref()).map_err(|miss| match miss {
+        NoKey::Unknown => Error::UnknownKey { provider: config.name.clone() },
+        NoKey::NotNamed => Error::Header { what: "`kid` is missing and the issuer has more than one key" },
+    })
 }
 
 /// Finds the key, verifies the signature, then believes the claims as far as they hold.
@@ -70,10 +114,7 @@ pub(crate) fn verify(
     digest: &str,
 ) -> Result<Verified, Error> {
     let algorithm = check_header(config, &token.header)?;
-    let key = keys.set.select(token.header.kid.as_deref()).map_err(|miss| match miss {
-        NoKey::Unknown => Error::UnknownKey { provider: config.name.clone() },
-        NoKey::NotNamed => Error::Header { what: "`kid` is missing and the issuer has more than one key" },
-    })?;
+    let key = select(config, keys, &token.header)?;
     key.verify(algorithm, token.signed, &token.signature).map_err(|_| Error::Signature)?;
     let context = Context { config, cloud: keys.cloud.as_deref(), key, now, digest };
     believe(&context, &Claims::new(&token.claims))
@@ -81,7 +122,11 @@ pub(crate) fn verify(
 
 /// Judges claims whose signature has been verified.
 pub(crate) fn believe(context: &Context<'_>, claims: &Claims<'_>) -> Result<Verified, Error> {
-    claims.check_is_bearer_access_token()?;
+    if context.id_token(claims) {
+        claims.check_is_bearer()?;
+    } else {
+        claims.check_is_bearer_access_token()?;
+    }
     let lifetime = claims.check_times(context.now)?;
     claims.check_audience(&context.config.audience)?;
     let (principal, groups) = match &context.config.kind {
