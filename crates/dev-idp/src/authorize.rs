@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, fmt::Write as _, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Form, Path, Query, State, rejection::FormRejection, rejection::QueryRejection},
-    http::{HeaderName, HeaderValue, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, Uri, header},
     response::{Html, IntoResponse, Response},
 };
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
@@ -19,6 +19,7 @@ use crate::{
     claims::{self, GRAPH, Resource},
     directory::Application,
     idp::DevIdp,
+    refresh::Granted,
     token_endpoint::{OAuthError, Parameters},
 };
 
@@ -40,16 +41,9 @@ const CARRIED: [&str; 8] = [
 
 /// What a code stands for.
 pub(crate) struct Code {
-    pub(crate) client: Uuid,
-    pub(crate) user: Uuid,
     pub(crate) redirect_uri: String,
     pub(crate) challenge: String,
-    pub(crate) resource: String,
-    /// The `scp` claim.
-    pub(crate) scope: String,
-    /// The scopes as the client named them.
-    pub(crate) granted: String,
-    pub(crate) openid: bool,
+    pub(crate) granted: Granted,
     pub(crate) nonce: Option<String>,
     expires: Timestamp,
 }
@@ -83,12 +77,18 @@ struct SignIn {
 }
 
 /// What the client asks for, once it may be answered by redirect.
-struct Asked {
+struct Challenged {
+    asked: Asked,
+    challenge: String,
+}
+
+/// What the scopes ask for.
+pub(crate) struct Asked {
     resource: String,
     scope: String,
     granted: String,
     openid: bool,
-    challenge: String,
+    offline: bool,
 }
 
 pub(crate) async fn page(
@@ -107,7 +107,7 @@ pub(crate) async fn page(
     });
     match checked {
         Err(error) => error_page(&error),
-        Ok((sign_in, parameters)) => match Asked::check(&idp, &parameters) {
+        Ok((sign_in, parameters)) => match Challenged::check(&idp, &parameters) {
             Err(error) => sign_in.redirect_error(&error),
             Ok(_) => html(StatusCode::OK, &users_page(&idp, &sign_in, &parameters)),
         },
@@ -117,9 +117,13 @@ pub(crate) async fn page(
 pub(crate) async fn sign_in(
     State(idp): State<Arc<DevIdp>>,
     Path(tenant): Path<String>,
+    headers: HeaderMap,
     form: Result<Form<Vec<(String, String)>>, FormRejection>,
 ) -> Response {
     idp.count().authorize += 1;
+    if is_cross_site(&headers) {
+        return StatusCode::FORBIDDEN.into_response();
+    }
     let parameters = match form {
         Ok(Form(form)) => Parameters::new(form),
         Err(rejection) => return rejection.into_response(),
@@ -132,7 +136,7 @@ pub(crate) async fn sign_in(
         Ok(checked) => checked,
         Err(error) => return error_page(&error),
     };
-    let asked = match Asked::check(&idp, &parameters) {
+    let asked = match Challenged::check(&idp, &parameters) {
         Ok(asked) => asked,
         Err(error) => return sign_in.redirect_error(&error),
     };
@@ -165,16 +169,11 @@ impl SignIn {
         Ok(Self { app, redirect_uri: redirect_uri.to_owned(), state })
     }
 
-    fn redirect_code(self, idp: &DevIdp, user: Uuid, asked: Asked, nonce: Option<&str>) -> Response {
+    fn redirect_code(self, idp: &DevIdp, user: Uuid, asked: Challenged, nonce: Option<&str>) -> Response {
         let code = Code {
-            client: self.app.client_id,
-            user,
             redirect_uri: self.redirect_uri.clone(),
             challenge: asked.challenge,
-            resource: asked.resource,
-            scope: asked.scope,
-            granted: asked.granted,
-            openid: asked.openid,
+            granted: asked.asked.by(self.app.client_id, user),
             nonce: nonce.map(str::to_owned),
             expires: idp.clock().now().plus(CODE_LIFETIME),
         };
@@ -201,7 +200,7 @@ impl SignIn {
     }
 }
 
-impl Asked {
+impl Challenged {
     fn check(idp: &DevIdp, parameters: &Parameters) -> Result<Self, OAuthError> {
         if parameters.require("response_type")? != "code" {
             return Err(OAuthError::invalid_request(700_054, "Only response_type 'code' is enabled."));
@@ -216,12 +215,20 @@ impl Asked {
                 "A code_challenge with method S256 is required.",
             ));
         }
-        let scope = parameters.require("scope")?;
-        let (mut resource, mut scopes, mut openid) = (None, Vec::new(), false);
+        let asked = Asked::scopes(idp, parameters.require("scope")?)?;
+        Ok(Self { asked, challenge: challenge.to_owned() })
+    }
+}
+
+impl Asked {
+    /// Reads the scopes: of one resource, which is Graph where none is named.
+    pub(crate) fn scopes(idp: &DevIdp, scope: &str) -> Result<Self, OAuthError> {
+        let (mut resource, mut scopes, mut openid, mut offline) = (None, Vec::new(), false, false);
         for part in scope.split_ascii_whitespace() {
             match part {
                 "openid" => openid = true,
-                "profile" | "email" | "offline_access" => {}
+                "offline_access" => offline = true,
+                "profile" | "email" => {}
                 _ => {
                     let (name, permission) = part.rsplit_once('/').unwrap_or((GRAPH, part));
                     if resource.replace(name).is_some_and(|other| other != name) {
@@ -241,12 +248,24 @@ impl Asked {
             scope: scopes.join(" "),
             granted: scope.to_owned(),
             openid,
-            challenge: challenge.to_owned(),
+            offline,
         })
+    }
+
+    /// As granted to a client by a person.
+    pub(crate) fn by(self, client: Uuid, user: Uuid) -> Granted {
+        let Self { resource, scope, granted, openid, offline } = self;
+        Granted { client, user, resource, scope, granted, openid, offline }
     }
 }
 
-fn user(idp: &DevIdp, parameters: &Parameters) -> Result<Uuid, OAuthError> {
+/// Whether a form was posted by a page of another site: a browser says so itself (Fetch Metadata), a program says nothing.
+pub(crate) fn is_cross_site(headers: &HeaderMap) -> bool {
+    headers.get("sec-fetch-site").is_some_and(|site| site == "cross-site")
+}
+
+/// The person a form names, with the password where there is one.
+pub(crate) fn user(idp: &DevIdp, parameters: &Parameters) -> Result<Uuid, OAuthError> {
     let name = parameters.require("user")?;
     let world = idp.world();
     let wrong = || {
@@ -265,7 +284,7 @@ fn user(idp: &DevIdp, parameters: &Parameters) -> Result<Uuid, OAuthError> {
 }
 
 /// Exact comparison, but that a loopback address matches with any port (RFC 8252, section 7.3).
-fn redirects_to(registered: &str, given: &str) -> bool {
+pub(crate) fn redirects_to(registered: &str, given: &str) -> bool {
     if given.len() > 2048 || given.contains('#') {
         return false;
     }
@@ -289,7 +308,12 @@ fn users_page(idp: &DevIdp, sign_in: &SignIn, parameters: &Parameters) -> String
             let _ = write!(hidden, "<input type=\"hidden\" name=\"{name}\" value=\"{}\">", escape(value));
         }
     }
-    let mut body = format!("<h1>Sign in to {}</h1>", escape(&sign_in.app.display_name));
+    format!("<h1>Sign in to {}</h1>{}", escape(&sign_in.app.display_name), people(idp, &hidden))
+}
+
+/// One form for each person; `hidden` goes into each.
+pub(crate) fn people(idp: &DevIdp, hidden: &str) -> String {
+    let mut body = String::new();
     for user in idp.world().users.values() {
         let password = match user.password {
             Some(_) => "<input type=\"password\" name=\"password\" placeholder=\"Password\" required>",
@@ -308,12 +332,12 @@ fn users_page(idp: &DevIdp, sign_in: &SignIn, parameters: &Parameters) -> String
     body
 }
 
-fn error_page(error: &OAuthError) -> Response {
+pub(crate) fn error_page(error: &OAuthError) -> Response {
     let body = format!("<h1>Sign-in failed</h1><p>AADSTS{}: {}</p>", error.code, escape(&error.message));
     html(error.status, &body)
 }
 
-fn html(status: StatusCode, body: &str) -> Response {
+pub(crate) fn html(status: StatusCode, body: &str) -> Response {
     let page = format!(
         "<!doctype html><html lang=\"en\"><meta charset=\"utf-8\"><title>Development sign-in</title>\
          <meta name=\"viewport\" content=\"width=device-width\"><style>body{{font:16px system-ui;margin:3rem auto;\
@@ -331,7 +355,7 @@ fn html(status: StatusCode, body: &str) -> Response {
     (status, headers, Html(page)).into_response()
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     let mut escaped = String::with_capacity(text.len());
     for character in text.chars() {
         match character {

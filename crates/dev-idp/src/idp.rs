@@ -52,6 +52,10 @@ pub struct Requests {
     pub token: u64,
     /// Sign-in page and its form.
     pub authorize: u64,
+    /// Device codes given, and the page on which they are confirmed.
+    pub device: u64,
+    /// Logging out.
+    pub logout: u64,
     /// Microsoft Graph over HTTP, a batch counted once.
     pub graph: u64,
     /// Graph operations by method and path shape, such as `GET servicePrincipals/{id}`; those inside batches included.

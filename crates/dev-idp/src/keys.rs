@@ -80,6 +80,23 @@ impl Keys {
 
     /// The claims of a token signed by a published key and valid at `now`; `None` for any other.
     pub(crate) fn verify(&self, token: &str, now: Timestamp) -> Option<Map<String, Value>> {
+        let claims = self.signed_by(token, self.published(now))?;
+        let seconds = now.as_seconds();
+        let valid = claims.get("nbf")?.as_i64()? <= seconds && seconds < claims.get("exp")?.as_i64()?;
+        valid.then_some(claims)
+    }
+
+    /// The claims of a token that was signed here, however long ago.
+    pub(crate) fn read(&self, token: &str) -> Option<Map<String, Value>> {
+        let ever = std::iter::once(&self.current).chain(self.replaced.iter().map(|(key, _)| key));
+        self.signed_by(token, ever)
+    }
+
+    fn signed_by<'a>(
+        &self,
+        token: &str,
+        mut keys: impl Iterator<Item = &'a SigningKey>,
+    ) -> Option<Map<String, Value>> {
         if token.len() > MAX_TOKEN {
             return None;
         }
@@ -87,7 +104,7 @@ impl Keys {
         let (header, payload) = signed.split_once('.')?;
         let header: Map<String, Value> = decode_object(header)?;
         let kid = header.get("kid")?.as_str()?;
-        let key = self.published(now).find(|key| key.kid == kid)?;
+        let key = keys.find(|key| key.kid == kid)?;
         if header.get("alg")?.as_str()? != "RS256" {
             return None;
         }
@@ -95,10 +112,7 @@ impl Keys {
             UnparsedPublicKey::new(&signature::RSA_PKCS1_2048_8192_SHA256, key.pair.public_key().as_ref());
         let signature = URL_SAFE_NO_PAD.decode(signature).ok()?;
         public.verify(signed.as_bytes(), &signature).ok()?;
-        let claims: Map<String, Value> = decode_object(payload)?;
-        let seconds = now.as_seconds();
-        let valid = claims.get("nbf")?.as_i64()? <= seconds && seconds < claims.get("exp")?.as_i64()?;
-        valid.then_some(claims)
+        decode_object(payload)
     }
 }
 

@@ -7,25 +7,29 @@
 //! [`DevIdp`]; it forgets all changes when it ends.
 //!
 //! **Does not** protect anything: client secrets stand in a file, signing keys live in memory, and nobody is asked for
-//! a second factor. It is never an identity provider for real use. Refresh tokens, device codes and subscriptions are
-//! not emulated.
+//! a second factor. It is never an identity provider for real use. Consent, browser sessions and subscriptions are not
+//! emulated.
 //!
 //! **How to read it**: [`directory`] (what is known), `claims` and `keys` (what a token is), `token_endpoint` and
-//! `authorize` (how one is got), `graph` (what can be asked and changed), `server` (how it is reached).
+//! `authorize`, `device` and `refresh` (how one is got), `graph` (what can be asked and changed), `server` (how it is reached).
 //!
-//! **References**: RFC 6749, RFC 7636 (PKCE), RFC 7523 (client assertions), OpenID Connect Discovery 1.0,
+//! **References**: RFC 6749, RFC 7636 (PKCE), RFC 7523 (client assertions), RFC 8628 (device flow), RFC 9700 (rotation),
+//! OpenID Connect Core, Discovery and RP-Initiated Logout 1.0,
 //! <https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference>,
 //! <https://learn.microsoft.com/graph/delta-query-overview>.
 
 mod authorize;
 mod claims;
+mod device;
 pub mod directory;
 mod discovery;
 mod error;
 mod graph;
 mod idp;
 mod keys;
+mod logout;
 mod mint;
+mod refresh;
 mod server;
 mod token_endpoint;
 mod world;

@@ -20,7 +20,7 @@ use tokio::{
     task::JoinHandle,
 };
 
-use crate::{authorize, discovery, error::Error, graph, idp::DevIdp, token_endpoint};
+use crate::{authorize, device, discovery, error::Error, graph, idp::DevIdp, logout, token_endpoint};
 
 /// The largest request body, in bytes: a form with two tokens in it, or a batch of 20 requests.
 pub(crate) const MAX_BODY: usize = 256 * 1024;
@@ -95,6 +95,9 @@ fn router(idp: Arc<DevIdp>) -> Router {
         .route("/{tenant}/oauth2/token", post(token_endpoint::v1))
         .route("/{tenant}/oauth2/v2.0/token", post(token_endpoint::v2))
         .route("/{tenant}/oauth2/v2.0/authorize", get(authorize::page).post(authorize::sign_in))
+        .route("/{tenant}/oauth2/v2.0/devicecode", post(device::begin))
+        .route("/{tenant}/oauth2/deviceauth", get(device::page).post(device::answer))
+        .route("/{tenant}/oauth2/v2.0/logout", get(logout::get).post(logout::post))
         .route("/v1.0/{*path}", any(graph::serve))
         .layer(DefaultBodyLimit::max(MAX_BODY))
         .layer(middleware::from_fn(guard))

@@ -1,4 +1,5 @@
-//! The token endpoints: client credentials (secret or assertion) and authorization codes (PKCE), with Entra's errors.
+//! The token endpoints: client credentials (secret or assertion), authorization codes (PKCE), device codes and refresh tokens, with
+//! Entra's errors.
 //!
 //! INVARIANT(disabled-gets-nothing): every path to a token passes [`Client::prove`], which refuses a disabled
 //! application after its proof, as Entra does. Tokens issued before stay valid.
@@ -23,12 +24,16 @@ use uuid::Uuid;
 use crate::{
     authorize::Code,
     claims::{self, ClientProof, GroupsForm, Issuance, Resource, TOKEN_EXCHANGE},
+    device::NotYet,
     directory::{Application, ApplicationKind, Lifetime, TokenVersion},
     idp::DevIdp,
+    refresh::{Granted, Worthless},
 };
 
 /// More parameters than any of our grants has.
 const MAX_PARAMETERS: usize = 24;
+/// RFC 8628, section 3.4.
+const DEVICE_CODE: &str = "urn:ietf:params:oauth:grant-type:device_code";
 /// The one kind of client assertion (RFC 7523, section 2.2).
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
@@ -128,6 +133,8 @@ impl Request<'_> {
         match self.parameters.require("grant_type")? {
             "client_credentials" => self.client_credentials(),
             "authorization_code" => self.authorization_code(),
+            "refresh_token" => self.refresh_token(),
+            DEVICE_CODE => self.device_code(),
             other => Err(OAuthError {
                 status: StatusCode::BAD_REQUEST,
                 error: "unsupported_grant_type",
@@ -164,21 +171,62 @@ impl Request<'_> {
     fn authorization_code(&self) -> Result<Value, OAuthError> {
         let client = self.client()?;
         let code = self.redeem(&client.app)?;
-        let resource = self.find_resource(&code.resource)?;
+        let refresh = self.first_refresh(&code.granted);
+        self.user_tokens(&client, &code.granted, code.nonce.as_deref(), refresh)
+    }
+
+    fn device_code(&self) -> Result<Value, OAuthError> {
+        let client = self.client()?;
+        let code = self.parameters.require("device_code")?;
+        let now = self.idp.clock().now();
+        let polled = self.idp.world().devices.poll(code, client.app.client_id, now);
+        let granted = polled.map_err(OAuthError::not_yet)?;
+        let refresh = self.first_refresh(&granted);
+        self.user_tokens(&client, &granted, None, refresh)
+    }
+
+    fn refresh_token(&self) -> Result<Value, OAuthError> {
+        let client = self.client()?;
+        let presented = self.parameters.require("refresh_token")?;
+        let now = self.idp.clock().now();
+        let rotated = self.idp.world().families.rotate(presented, client.app.client_id, now);
+        let (granted, next) = rotated.map_err(OAuthError::worthless)?;
+        // Entra gives tokens for other resources too; here what was granted is what there is.
+        self.user_tokens(&client, &granted, None, Some(next))
+    }
+
+    fn first_refresh(&self, granted: &Granted) -> Option<String> {
+        let now = self.idp.clock().now();
+        granted.offline.then(|| self.idp.world().families.begin(granted.clone(), now))
+    }
+
+    /// Tokens for a client acting for a person.
+    fn user_tokens(
+        &self,
+        client: &Client,
+        granted: &Granted,
+        nonce: Option<&str>,
+        refresh: Option<String>,
+    ) -> Result<Value, OAuthError> {
+        let resource = self.find_resource(&granted.resource)?;
         let lifetime = self.lifetime(&resource);
-        let world = self.idp.world();
-        let user =
-            world.users.get(&code.user).filter(|user| user.enabled).ok_or_else(OAuthError::user_disabled)?;
         let issuance = self.issuance(&resource, lifetime)?;
-        let claims = issuance.user(&world, user, client.app.client_id, client.proof, &code.scope);
-        let id_token =
-            code.openid.then(|| issuance.id_token(user, client.app.client_id, code.nonce.as_deref()));
-        drop(world);
+        let id = client.app.client_id;
+        let (claims, id_token) = {
+            let world = self.idp.world();
+            let user = world.users.get(&granted.user).filter(|user| user.enabled);
+            let user = user.ok_or_else(OAuthError::user_disabled)?;
+            let claims = issuance.user(&world, user, id, client.proof, &granted.scope);
+            (claims, granted.openid.then(|| issuance.id_token(user, id, nonce)))
+        };
         let mut body = self.success(&resource, lifetime, &claims)?;
         if let Some(body) = body.as_object_mut() {
-            claims::set(body, "scope", json!(code.granted));
+            claims::set(body, "scope", json!(granted.granted));
             if let Some(claims) = id_token {
                 claims::set(body, "id_token", json!(self.sign(TokenVersion::V2, &claims)?));
+            }
+            if let Some(refresh) = refresh {
+                claims::set(body, "refresh_token", json!(refresh));
             }
         }
         Ok(body)
@@ -197,7 +245,7 @@ impl Request<'_> {
                 "The provided authorization code is expired, redeemed or unknown.",
             )
         })?;
-        if code.client != app.client_id || code.redirect_uri != redirect {
+        if code.granted.client != app.client_id || code.redirect_uri != redirect {
             let message = "The client or the redirect URI is not the one the code was issued to.";
             return Err(OAuthError::invalid_grant(70000, message));
         }
@@ -444,7 +492,46 @@ impl OAuthError {
         Self::invalid_client(7_000_218, message)
     }
 
-    fn internal() -> Self {
+    /// RFC 8628, section 3.5; the numbers are Entra's.
+    fn not_yet(not_yet: NotYet) -> Self {
+        let (error, code, message) = match not_yet {
+            NotYet::Pending => (
+                "authorization_pending",
+                70_016,
+                "OAuth 2.0 device flow error. Authorization is pending. Continue polling.",
+            ),
+            NotYet::SlowDown => {
+                ("slow_down", 90_055, "The device polls too often. Wait five seconds longer.")
+            }
+            NotYet::Denied => ("access_denied", 65_004, "The person declined to sign in."),
+            NotYet::Expired => {
+                ("expired_token", 70_020, "The provided value for the device code has expired.")
+            }
+            NotYet::Unknown => {
+                ("invalid_grant", 70_019, "The provided value for the device code is not valid.")
+            }
+        };
+        Self::new(StatusCode::BAD_REQUEST, error, code, message)
+    }
+
+    fn worthless(worthless: Worthless) -> Self {
+        let (code, message) = match worthless {
+            Worthless::Unknown => (70_000, "The provided refresh token is malformed, ended or unknown."),
+            Worthless::Expired => (700_082, "The refresh token has expired due to inactivity."),
+            Worthless::Reused => {
+                (70_008, "The refresh token was used before. The sign-in it belongs to has been ended.")
+            }
+            Worthless::Foreign => (70_000, "The refresh token was issued to another client."),
+        };
+        Self::invalid_grant(code, message)
+    }
+
+    pub(crate) fn not_public() -> Self {
+        let message = "The client application must be marked as 'mobile' (a public client) to use this flow.";
+        Self::invalid_client(7_000_218, message)
+    }
+
+    pub(crate) fn internal() -> Self {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", 90033, "A transient error has occurred.")
     }
 

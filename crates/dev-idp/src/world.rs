@@ -10,8 +10,10 @@ use uuid::Uuid;
 
 use crate::{
     authorize::Codes,
+    device::Devices,
     directory::{Api, Application, Directory, Names, User},
     error::Error,
+    refresh::Families,
 };
 
 /// Changes remembered for delta queries; an older token must start again.
@@ -25,6 +27,8 @@ pub(crate) struct World {
     pub(crate) groups: BTreeMap<Uuid, GroupState>,
     pub(crate) changes: Changes,
     pub(crate) codes: Codes,
+    pub(crate) families: Families,
+    pub(crate) devices: Devices,
 }
 
 /// A group and its direct members.
@@ -107,6 +111,8 @@ impl World {
             users: directory.users.into_iter().map(|user| (user.object_id, user)).collect(),
             changes: Changes::default(),
             codes: Codes::default(),
+            families: Families::default(),
+            devices: Devices::default(),
         }
     }
 

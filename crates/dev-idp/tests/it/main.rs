@@ -10,6 +10,7 @@
 mod graph;
 mod graph_delta;
 mod mint;
+mod people;
 mod signin;
 mod support;
 mod tokens;

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use crate::support::{AGENT, API, Answer, CLI, Lab, SAM_OID, TENANT};
 
-const REDIRECT: &str = "http://localhost:51823/callback";
+pub const REDIRECT: &str = "http://localhost:51823/callback";
 // RFC 7636, appendix B.
-const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
+pub const VERIFIER: &str = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk";
 const CHALLENGE: &str = "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM";
 
-const ASKED: [(&str, &str); 8] = [
+pub const ASKED: [(&str, &str); 8] = [
     ("client_id", CLI),
     ("response_type", "code"),
     ("redirect_uri", REDIRECT),
@@ -46,7 +46,7 @@ fn location(answer: &Answer) -> String {
     answer.headers["location"].to_str().unwrap().to_owned()
 }
 
-fn code(answer: &Answer) -> String {
+pub fn code(answer: &Answer) -> String {
     let location = location(answer);
     let query = location.strip_prefix(REDIRECT).unwrap().strip_prefix("?code=").unwrap();
     let (code, state) = query.split_once('&').unwrap();
@@ -54,7 +54,7 @@ fn code(answer: &Answer) -> String {
     code.replace("%2D", "-").replace("%5F", "_")
 }
 
-async fn redeem(lab: &Lab, code: &str, verifier: &str) -> Answer {
+pub async fn redeem(lab: &Lab, code: &str, verifier: &str) -> Answer {
     let form = [
         ("grant_type", "authorization_code"),
         ("client_id", CLI),
