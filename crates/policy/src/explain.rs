@@ -11,7 +11,7 @@ use serde::Serialize;
 pub use masks::MaskAnswer;
 pub use needs::{NeedAnswer, Needed};
 
-use crate::{AskWay, Connection, Expectation, Facts, Grant, Policy, SessionRules, When};
+use crate::{AskWay, Connection, Expectation, Facts, Grant, Policy, SessionRules, Subject, When};
 
 /// Rules that stand in no document, by the name a [`RuleRef`] has.
 pub const BUILT_IN_RULES: [&str; 4] = ["no-grant", "scope", "unclassified", "window"];
@@ -186,8 +186,12 @@ impl Found {
 
     /// Where the grant belongs, whether it is in use, and why.
     fn sort(&mut self, grant: &Arc<Grant>, question: &Question<'_>, facts: &Facts<'_>) -> (bool, String) {
-        let mut named = grant.to.iter().chain(&grant.break_glass);
-        let Some(subject) = named.find(|subject| subject.matches(question.principal)) else {
+        let meant = |subjects: &[Subject]| {
+            subjects.iter().find(|subject| subject.matches(question.principal)).map(ToString::to_string)
+        };
+        let named = meant(&grant.to).map(|subject| format!("it is to {subject}"));
+        let at_once = || meant(&grant.break_glass).map(|subject| format!("{subject} may break its glass"));
+        let Some(named) = named.or_else(at_once) else {
             let to: Vec<String> = grant.to.iter().map(ToString::to_string).collect();
             return (false, format!("it is to {}", to.join(", ")));
         };
@@ -203,22 +207,19 @@ impl Found {
         match &grant.approval {
             _ if grant.when == When::Always || open => {
                 self.in_use.push(Arc::clone(grant));
-                (true, format!("it is to {subject}"))
+                (true, named)
             }
             Some(_) if question.people == People::SaidYes => {
                 self.in_use.push(Arc::clone(grant));
-                (true, format!("it is to {subject}"))
+                (true, named)
             }
             Some(approval) => {
                 self.approved.push(Arc::clone(grant));
-                (
-                    false,
-                    format!("it is to {subject}, on request with the yes of {approval}: no window is open"),
-                )
+                (false, format!("{named}, on request with the yes of {approval}: no window is open"))
             }
             None => {
                 self.requested.push(Arc::clone(grant));
-                (false, format!("it is to {subject}, on request: no window is open"))
+                (false, format!("{named}, on request: no window is open"))
             }
         }
     }

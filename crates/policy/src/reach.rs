@@ -5,7 +5,9 @@ use std::{fmt, sync::Arc, time::Duration};
 use portcullis_core::{ConnectionName, GrantId, Principal};
 use serde::Serialize;
 
-use crate::{Approval, AskWay, Connection, Grant, Mask, Policy, Subject, When, documents::print_duration};
+use crate::{
+    Approval, AskWay, Connection, Grant, HoldAt, Mask, Policy, Subject, When, documents::print_duration,
+};
 
 /// One way to reach a connection: a grant, said for people.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -95,7 +97,10 @@ impl Way {
             recorded: grant.recorded,
             guardrails: binding
                 .map(|guardrail| match &guardrail.hold {
-                    Some(hold) => format!("{} (approve, by {})", guardrail.name, hold.approval),
+                    Some(hold) => {
+                        let at = if hold.at == HoldAt::Commit { " at commit" } else { "" };
+                        format!("{} (approve{at}, by {})", guardrail.name, hold.approval)
+                    }
                     None => format!("{} ({})", guardrail.name, guardrail.action.as_str()),
                 })
                 .collect(),
@@ -128,14 +133,10 @@ fn whom(mask: &Mask) -> String {
 
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{} ({}): {} for {}",
-            self.connection,
-            self.when.as_str(),
-            self.scope.join(", "),
-            self.to.join(", ")
-        )?;
+        write!(f, "{} ({}): {}", self.connection, self.when.as_str(), self.scope.join(", "))?;
+        if !self.to.is_empty() {
+            write!(f, " for {}", self.to.join(", "))?;
+        }
         if let Some(approvals) = self.approvals {
             write!(f, ", with the yes of {approvals} of {}", self.approvers.join(" or "))?;
         }

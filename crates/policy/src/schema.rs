@@ -6,6 +6,7 @@
 #![expect(dead_code, reason = "the fields exist for the schema only")]
 
 mod gateway;
+mod people;
 mod policy;
 
 use serde_json::Value;
@@ -41,9 +42,11 @@ pub fn key_tables() -> Vec<(&'static str, &'static [&'static str])> {
         ("Limits", &k::LIMITS),
         ("ProxyProtocol", &k::PROXY_PROTOCOL),
         ("Log", &k::LOG),
+        ("Console", &k::CONSOLE),
         ("PolicyDocument", &k::POLICY),
         ("EntraProvider", &k::PROVIDER_ENTRA),
         ("OidcProvider", &k::PROVIDER_OIDC),
+        ("SignIn", &k::SIGN_IN),
         ("Claims", &k::CLAIMS),
         ("Liveness", &k::LIVENESS),
         ("LivenessCredential", &k::LIVENESS_CREDENTIAL),
@@ -54,6 +57,12 @@ pub fn key_tables() -> Vec<(&'static str, &'static [&'static str])> {
         ("Guardrail", &k::GUARDRAIL),
         ("Mask", &k::MASK),
         ("OwnDetector", &k::DETECTOR),
+        ("Roles", &k::ROLES),
+        ("SlackNotifier", &k::NOTIFY_SLACK),
+        ("TeamsNotifier", &k::NOTIFY_TEAMS),
+        ("WebhookNotifier", &k::NOTIFY_WEBHOOK),
+        ("EmailNotifier", &k::NOTIFY_EMAIL),
+        ("Smtp", &k::SMTP),
         ("Test", &k::TEST),
         ("Who", &k::WHO),
         ("Retention", &k::RETENTION),

@@ -77,6 +77,12 @@ pub(super) fn read(
             "say who may answer: `approvers: group:oncall`",
         );
     }
+    // a word that was refused is told, and what fits it is not known
+    let refused =
+        [("at", at.is_none()), ("on_timeout", on_timeout.is_none()), ("preview", preview.is_none())];
+    if refused.iter().any(|(key, none)| *none && fields.get(key).is_some()) {
+        return None;
+    }
     let (at, on_timeout, preview) =
         (at.unwrap_or_default(), on_timeout.unwrap_or_default(), preview.unwrap_or_default());
     fits(reader, fields, at, on_timeout, preview);

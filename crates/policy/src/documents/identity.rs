@@ -355,7 +355,7 @@ pub(super) fn url(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Ur
 }
 
 /// `https`, or `http` on loopback.
-pub(super) fn safe_url(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Url> {
+fn safe_url(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<Url> {
     let url = url(reader, node, what)?;
     if url.scheme() == "https" || is_loopback(&url) {
         return Some(url);
@@ -368,7 +368,7 @@ pub(super) fn safe_url(reader: &mut Reader<'_>, node: &Node, what: &str) -> Opti
     None
 }
 
-fn is_loopback(url: &Url) -> bool {
+pub(super) fn is_loopback(url: &Url) -> bool {
     match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(ip)) => IpAddr::from(ip).is_loopback(),

@@ -217,7 +217,15 @@ fn limits(reader: &mut Reader<'_>, node: &Node) -> Option<Limits> {
 
 /// `https://host` or `https://host:port`; http on loopback. Pages and redirects hang below its root.
 fn public_url(reader: &mut Reader<'_>, node: &Node) -> Option<Url> {
-    let url = identity::safe_url(reader, node, "`public_url`")?;
+    let url = identity::url(reader, node, "`public_url`")?;
+    if url.scheme() != "https" && !identity::is_loopback(&url) {
+        reader.error_help(
+            &node.span,
+            "`public_url` is plain http: people would sign in where everybody on the way listens",
+            "use https; http is for loopback only",
+        );
+        return None;
+    }
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         reader.error_help(
             &node.span,

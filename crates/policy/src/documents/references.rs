@@ -157,9 +157,18 @@ impl Resolver<'_> {
     fn grant(&mut self, draft: &GrantDraft) -> Option<Grant> {
         let connection = self.find_connection(&draft.connection);
         let to: Vec<Subject> = draft.to.iter().filter_map(|subject| self.subject(subject)).collect();
-        let approval = draft.approval.as_ref().and_then(|approval| self.approval(approval, &to));
-        let break_glass = draft.break_glass.iter().flat_map(|subjects| &subjects.value);
-        let break_glass = break_glass.filter_map(|subject| self.subject(subject)).collect();
+        let mut approval = draft.approval.as_ref().and_then(|approval| self.approval(approval, &to));
+        let mut break_glass: Vec<Subject> = draft
+            .break_glass
+            .iter()
+            .flat_map(|subjects| &subjects.value)
+            .filter_map(|subject| self.subject(subject))
+            .collect();
+        if draft.when != Some(When::Approved) {
+            // an error, and told
+            approval = None;
+            break_glass.clear();
+        }
         let connection = connection?;
         for rule in &draft.scope {
             self.check_scope(rule, connection.protocol);

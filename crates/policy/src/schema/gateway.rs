@@ -24,6 +24,11 @@ pub(super) struct Gateway {
     journal: Option<Journal>,
     /// Policy documents: files, or folders whose `*.yaml` files are read.
     policy: OneOrMany<String>,
+    /// Where people and clients find the web listener, `https://host` or `https://host:port`; http on loopback. For links and
+    /// sign-in redirects. Default: the web listener's own address.
+    public_url: Option<String>,
+    /// People's sessions in the console.
+    console: Option<Console>,
     /// Limits.
     limits: Option<Limits>,
     /// Load balancers whose PROXY header is believed.
@@ -134,6 +139,20 @@ pub(super) struct Limits {
     recorded_bytes: Option<Size>,
     /// The longest row that can be masked; a longer one ends the session. Default `16MiB`.
     masked_row: Option<Size>,
+    /// Requests that may wait for an answer at once. Default 10000.
+    pending_requests: Option<u32>,
+    /// Requests of one identity that may wait for an answer at once. Default 20.
+    pending_per_identity: Option<u32>,
+}
+
+/// People's sessions in the console.
+#[derive(JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct Console {
+    /// Without a request for so long, a session ends; `1m` to `1d`. Default `30m`.
+    idle: Option<Duration>,
+    /// So long after signing in it ends whatever happens; `5m` to `30d`. Default `12h`.
+    absolute: Option<Duration>,
 }
 
 #[derive(JsonSchema)]

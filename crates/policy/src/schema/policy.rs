@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use schemars::JsonSchema;
 
+use super::people::{AskReason, HoldAt, Notifier, OnTimeout, Preview, Roles, SignIn};
+
 /// One value, or a list of them.
 #[derive(JsonSchema)]
 #[schemars(untagged)]
@@ -53,10 +55,14 @@ pub(super) struct PolicyDocument {
     connections: Option<BTreeMap<String, Connection>>,
     /// Who may open what, when, with what scope. No grant, no connection.
     grants: Option<Vec<Grant>>,
-    /// Rules that block or warn whatever the grants allow.
+    /// Rules that block, hold or warn whatever the grants allow.
     guardrails: Option<Vec<Guardrail>>,
     /// Rules that change values in responses before anyone, the recorder included, sees them.
     masks: Option<Vec<Mask>>,
+    /// Who may do what in the API and the console.
+    roles: Option<Roles>,
+    /// Who is told of requests, and how.
+    notifications: Option<Vec<Notifier>>,
     /// What `portcullis test` runs.
     tests: Option<Vec<Test>>,
     /// How long evidence is kept.
@@ -102,6 +108,8 @@ pub(super) struct EntraProvider {
     types: Option<OneOrMany<String>>,
     /// Whether people's tokens are accepted. Default `deny`.
     users: Option<Users>,
+    /// People sign in to the console and the CLI with this provider.
+    sign_in: Option<SignIn>,
     /// The Microsoft cloud. Default `global`.
     cloud: Option<Cloud>,
     /// Replaces the login host; loopback only, for `portcullis dev-idp`.
@@ -135,6 +143,8 @@ pub(super) struct OidcProvider {
     types: Option<OneOrMany<String>>,
     /// Whether people's tokens are accepted. Default `allow`: such tokens do not say whose they are.
     users: Option<Users>,
+    /// People sign in to the console and the CLI with this provider.
+    sign_in: Option<SignIn>,
 }
 
 #[derive(JsonSchema)]
@@ -291,9 +301,9 @@ pub(super) struct Grant {
     connection: String,
     /// To whom: any of these.
     to: OneOrMany<Subject>,
-    /// `always`, or `requested` for a window; `approved` is refused by `check` until it exists.
+    /// `always`; or `requested` for a window; or `approved` for a window a person says yes to.
     when: When,
-    /// How long a window lasts; required with `requested`.
+    /// How long a window lasts; required with `requested` and `approved`.
     lifetime: Option<Duration>,
     /// How long after a window's end the next may be opened.
     cooldown: Option<Duration>,
@@ -305,12 +315,18 @@ pub(super) struct Grant {
     scope: OneOrMany<Scope>,
     /// A CEL expression over source, now, principal, client and connection.
     condition: Option<String>,
-    /// `explicit`; `on_connect` is refused by `check` until it exists.
+    /// How a window is asked for: by an act of its own, or by connecting too. Default `explicit`.
     request: Option<Request>,
-    /// Needs `when: approved`: refused by `check`.
+    /// Whether asking needs a reason. Default `required`, with `request: on_connect` `optional`.
+    reason: Option<AskReason>,
+    /// Who may say yes: any of these; required with `approved`. Who asks never counts.
     approvers: Option<OneOrMany<Subject>>,
-    /// Needs `when: approved`: refused by `check`.
+    /// How many distinct people must say yes, 1 to 10. Default 1.
     approvals: Option<u32>,
+    /// How long a request waits for answers; `10s` to `7d`. Default `1h`.
+    answer_within: Option<Duration>,
+    /// Who may open it at once with a reason, reviewed by the approvers afterwards; only with `approved`.
+    break_glass: Option<OneOrMany<Subject>>,
 }
 
 #[derive(JsonSchema)]
@@ -328,7 +344,7 @@ pub(super) enum Request {
     OnConnect,
 }
 
-/// A rule that blocks or warns. Every criterion given must match.
+/// A rule that blocks, holds or warns. Every criterion given must match.
 #[derive(JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub(super) struct Guardrail {
@@ -349,12 +365,29 @@ pub(super) struct Guardrail {
     commands: Option<OneOrMany<String>>,
     /// Who is not bound.
     except: Option<OneOrMany<Subject>>,
-    /// `block` or `warn`; `approve` is refused by `check` until it exists.
+    /// `block`; or `approve` to hold until a person says yes; or `warn`.
     action: Action,
     /// What the principal is told.
     message: Option<String>,
-    /// Needs `action: approve`: refused by `check`.
+    /// Who may say yes: any of these; required with `action: approve`, which all keys below need.
     approvers: Option<OneOrMany<Subject>>,
+    /// How many distinct people must say yes, 1 to 10. Default 1.
+    approvals: Option<u32>,
+    /// What is held. Default `operation`.
+    at: Option<HoldAt>,
+    /// Only with `at: commit`: at most so many affected rows pass without asking. Default 0.
+    rows_over: Option<u64>,
+    /// How long a live hold or commit waits; `1s` to `1h`. Default `5m`.
+    hold_limit: Option<Duration>,
+    /// Only with `at: operation`: whether the client waits and is refused when time is over, or is answered at once and retries.
+    /// Default `deny`.
+    on_timeout: Option<OnTimeout>,
+    /// Only with `on_timeout: ticket`: how long its request waits for answers; `10s` to `7d`. Default `1h`.
+    answer_within: Option<Duration>,
+    /// Only with `on_timeout: ticket`: how long an approved ticket may be used; `10s` to `1d`. Default `15m`.
+    ticket_lifetime: Option<Duration>,
+    /// What is tried out for whoever answers. Default `none`.
+    preview: Option<Preview>,
 }
 
 #[derive(JsonSchema)]
@@ -488,8 +521,10 @@ pub(super) struct Test {
     source: Option<String>,
     /// What the client calls itself.
     client: Option<String>,
-    /// Whether a window is open. Default `none`.
+    /// Whether windows of requested and approved grants are open. Default `none`.
     window: Option<Window>,
+    /// Whether people said yes to whatever needs one. Default `no`.
+    approved: Option<YesNo>,
 }
 
 #[derive(JsonSchema)]
@@ -499,11 +534,19 @@ pub(super) enum Expect {
     Deny,
     Hold,
     NeedsRequest,
+    NeedsApproval,
+}
+
+#[derive(JsonSchema)]
+#[schemars(untagged)]
+pub(super) enum Window {
+    Word(WindowWord),
+    Is(YesNo),
 }
 
 #[derive(JsonSchema)]
 #[schemars(rename_all = "lowercase")]
-pub(super) enum Window {
+pub(super) enum WindowWord {
     Open,
     None,
 }

@@ -35,8 +35,15 @@ fn the_design_examples_are_refused_only_for_what_is_not_enforced_yet() {
     let (_, process) = check_process(&source(&testdata().join("diagnostics/gateway-design.yaml")));
     let (_, policy) = check(&[source(&testdata().join("diagnostics/policy-design.yaml"))]);
     for diagnostic in process.diagnostics().iter().chain(policy.diagnostics()) {
-        let expected =
-            ["not enforced yet", "orders-db", "deploy-agents", "pci-cleared", "is not an object id"];
+        let expected = [
+            "not enforced yet",
+            "orders-db",
+            "deploy-agents",
+            "pci-cleared",
+            "is not an object id",
+            "nobody has a role",
+            "no person can answer",
+        ];
         assert!(expected.iter().any(|part| diagnostic.message.contains(part)), "{}", diagnostic.message);
     }
     assert_eq!(process.errors(), 1);

@@ -2,11 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod approvals;
 mod attacks;
 mod diagnostics;
 mod golden;
 mod manual;
 mod masks;
+mod people;
 mod properties;
 mod scenarios;
 mod schemas;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use portcullis_core::{Decision, Operation};
-use portcullis_policy::{Policy, SourceFile, Who, check};
+use portcullis_core::{Decision, Operation, Verdict};
+use portcullis_policy::{Policy, SessionRules, SourceFile, Who, check};
 use proptest::prelude::*;
 
 use crate::scenarios::operation;
@@ -30,10 +30,14 @@ fn policy(grants: &[String], guardrails: &[String]) -> Arc<Policy> {
 }
 
 fn decide(policy: &Arc<Policy>, operation: &Operation) -> Decision {
+    rules_of(policy).decide(operation)
+}
+
+fn rules_of(policy: &Arc<Policy>) -> Arc<SessionRules> {
     let who = Who { roles: vec!["r".to_owned()], ..Who::default() }.principal(policy);
     let name = "c".parse().unwrap();
     let connection = policy.connection(&name).unwrap();
-    policy.session_rules(connection, &policy.grants_to(&who, &name), &who).decide(operation)
+    policy.session_rules(connection, &policy.grants_to(&who, &name), &who)
 }
 
 fn scope() -> impl Strategy<Value = String> {
@@ -98,13 +102,33 @@ proptest! {
     #[test]
     fn adding_a_guardrail_never_turns_a_deny_into_an_allow(
         grants in proptest::collection::vec(scope(), 0..4), rules in proptest::collection::vec(guardrail("block"), 0..3),
-        more in prop_oneof![guardrail("block"), guardrail("warn")], operation in any_operation(),
+        more in prop_oneof![guardrail("block"), guardrail("warn"), guardrail("approve, approvers: 'role:s'")], operation in any_operation(),
     ) {
         let before = decide(&policy(&grants, &rules), &operation);
         let mut stricter = rules;
         stricter.push(more);
         let after = decide(&policy(&grants, &stricter), &operation);
         prop_assert!(before.is_allow() || !after.is_allow());
+    }
+
+    #[test]
+    fn asking_people_changes_allows_into_holds_and_nothing_else(
+        grants in proptest::collection::vec(scope(), 0..4), rules in proptest::collection::vec(guardrail("block"), 0..2),
+        asks in proptest::collection::vec(guardrail("approve, approvers: 'role:s'"), 1..3), operation in any_operation(),
+    ) {
+        // a guardrail that matches nothing keeps both from being pass-through
+        let mut plain = rules;
+        plain.push("action: warn, tables: [z.z]".to_owned());
+        let mut asking = plain.clone();
+        asking.extend(asks);
+        let (before, asking) = (decide(&policy(&grants, &plain), &operation), policy(&grants, &asking));
+        let after = decide(&asking, &operation);
+        match after.verdict {
+            Verdict::Hold => prop_assert!(before.is_allow() && before.obligations == after.obligations),
+            _ => prop_assert_eq!(&before, &after),
+        }
+        let held = !rules_of(&asking).holds(&operation).is_empty();
+        prop_assert_eq!(after.verdict == Verdict::Hold, held && before.is_allow());
     }
 
     #[test]

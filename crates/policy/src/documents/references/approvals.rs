@@ -44,7 +44,7 @@ impl Resolver<'_> {
                 0 => "nobody can ever answer: whoever asks never counts, and `approvers` names nobody else"
                     .to_owned(),
                 people => format!(
-                    "{approvals} yeses can never come together: `approvers` names {people} {}",
+                    "`approvals: {approvals}` can never be reached: `approvers` names {people} {}",
                     if people == 1 { "identity that counts" } else { "identities that count" }
                 ),
             };
