@@ -56,5 +56,5 @@ fn the_examples_are_good_documents() {
         assert!(policy.is_some() && report.warnings() == 0, "{}", report.render(false));
         parts += 1;
     }
-    assert_eq!(parts, 1);
+    assert_eq!(parts, 5);
 }
