@@ -19,8 +19,9 @@ use crate::{
     claims::{self, GRAPH, Resource},
     directory::Application,
     idp::DevIdp,
+    oauth_error::OAuthError,
     refresh::Granted,
-    token_endpoint::{OAuthError, Parameters},
+    token_endpoint::Parameters,
 };
 
 /// How long a code waits to be redeemed.

@@ -17,8 +17,9 @@ use crate::{
     authorize::{self, Asked, error_page, escape, html},
     claims,
     idp::DevIdp,
+    oauth_error::OAuthError,
     refresh::Granted,
-    token_endpoint::{OAuthError, Parameters},
+    token_endpoint::Parameters,
 };
 
 /// How long a code waits to be confirmed, as in Entra.

@@ -10,7 +10,7 @@ use axum::{
 };
 use serde_json::{Value, json};
 
-use crate::{claims, directory::TokenVersion, idp::DevIdp, token_endpoint::OAuthError};
+use crate::{claims, directory::TokenVersion, idp::DevIdp, oauth_error::OAuthError};
 
 /// The value that ties keys to metadata, so that keys of a sovereign cloud do not pass for those of another.
 const CLOUD: &str = "microsoftonline.com";

@@ -29,6 +29,7 @@ mod idp;
 mod keys;
 mod logout;
 mod mint;
+mod oauth_error;
 mod refresh;
 mod server;
 mod token_endpoint;

@@ -15,7 +15,8 @@ use uuid::Uuid;
 use crate::{
     authorize::{error_page, html, redirects_to},
     idp::DevIdp,
-    token_endpoint::{OAuthError, Parameters},
+    oauth_error::OAuthError,
+    token_endpoint::Parameters,
 };
 
 pub(crate) async fn get(
