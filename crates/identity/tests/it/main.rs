@@ -17,4 +17,7 @@ mod keys;
 mod mint;
 mod oidc;
 mod server;
+mod sign_in;
+mod sign_in_oidc;
+mod terminal;
 mod world;
