@@ -2,6 +2,7 @@
 #   make demo [ARGS=--once]    build, then watch an identity reach a real PostgreSQL through the gateway
 #   make check                 formatting, lints, dependencies, layers, documentation
 #   make test                  every test, after installing what they need
+#   make web                   build the console, so that the program holds it
 #   make bench [ARGS=--quick]  the gateway beside the direct connection and pgbouncer; without ARGS the page docs/PERFORMANCE.md
 #   make soak [MINUTES=10]     1,000 idle and 50 busy sessions, kill -9 in the middle: memory flat, nothing lost
 #   make bless                 accept new golden files after a look at them
@@ -13,7 +14,7 @@ export PATH := $(CACHE)/bin:$(PATH)
 CARGO := cargo
 LOCKED := --locked
 
-.PHONY: help demo check test bench soak bless setup fmt lint deny layers docs benches regression
+.PHONY: help demo web web-check web-test check test bench soak bless setup fmt lint deny layers docs benches regression
 help:
 	@sed -n 's/^#   //p' Makefile
 
@@ -25,7 +26,10 @@ demo:
 	$(CARGO) build $(LOCKED) -p portcullis
 	@$(CARGO) run --quiet $(LOCKED) -p portcullis -- demo $(ARGS)
 
-check: fmt lint deny layers benches docs
+web:
+	@scripts/setup web
+
+check: fmt lint deny layers benches docs web-check
 
 fmt:
 	$(CARGO) fmt --all --check
@@ -47,9 +51,19 @@ benches:
 docs: setup-build
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps --quiet
 
+# The console: types of what it is written in, then its tests, which drive Chromium.
+web-check:
+	@scripts/setup web
+	npm run --silent --prefix web check
+
+web-test:
+	@scripts/setup web browser
+	npm run --silent --prefix web test
+
 # ARGS narrows it: `-p portcullis-sql`, or part of a test's name.
 test:
 	@scripts/setup test
+	$(if $(ARGS),,npm run --silent --prefix web test)
 	$(if $(ARGS),,$(CARGO) test $(LOCKED) --workspace --doc --quiet)
 	$(CARGO) nextest run $(LOCKED) $(or $(ARGS),--workspace)
 

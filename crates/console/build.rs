@@ -1,0 +1,6 @@
+//! Compiles the crate anew when the console was built anew. The folder is always there (git keeps it), what is in it is not.
+
+fn main() {
+    println!("cargo::rerun-if-changed=build.rs");
+    println!("cargo::rerun-if-changed=../../web/dist");
+}

@@ -1,0 +1,17 @@
+// Beside every file that gains by it: the same as Brotli and gzip, so that the gateway compresses nothing at run time.
+
+import { readFile, readdir, writeFile } from 'node:fs/promises';
+import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
+import { fileURLToPath } from 'node:url';
+import { join } from 'node:path';
+
+const root = fileURLToPath(new URL('../dist/console', import.meta.url));
+for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
+  if (!entry.isFile() || !/\.(html|js|css|svg|txt|json)$/.test(entry.name)) continue;
+  const path = join(entry.parentPath, entry.name);
+  const bytes = await readFile(path);
+  const brotli = brotliCompressSync(bytes, { params: { [constants.BROTLI_PARAM_QUALITY]: 11, [constants.BROTLI_PARAM_SIZE_HINT]: bytes.length } });
+  const gzip = gzipSync(bytes, { level: 9 });
+  if (brotli.length < bytes.length) await writeFile(`${path}.br`, brotli);
+  if (gzip.length < bytes.length) await writeFile(`${path}.gz`, gzip);
+}
