@@ -1,11 +1,11 @@
 //! Policy: documents in, a checked policy out, and from it every decision.
 //!
 //! **Promises.** Pure: no sockets, no clock, no files. Default deny. Nothing in a document is silently inert: what is not
-//! enforced is refused. `check` reports every error at once, with place and text.
+//! enforced is refused. Nobody is asked about what may not be done anyway. `check` reports every error at once, with place and text.
 //!
 //! **Does not** verify tokens (`identity`), open windows or make permits (`access`), or parse SQL (`sql`).
 //!
-//! **How to read it**: [`Policy`], then [`Grant`], [`Guardrail`] and [`Mask`], then [`SessionRules::decide`].
+//! **How to read it**: [`Policy`], then [`Grant`], [`Guardrail`], [`Approval`] and [`Mask`], then [`SessionRules::decide`].
 //!
 //! **References**: CEL, <https://cel.dev>; YAML 1.2.2.
 

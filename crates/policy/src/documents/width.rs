@@ -43,8 +43,12 @@ fn shadowed_grants(resolved: &Resolved, report: &mut Report) {
 }
 
 fn shadows(wide: &Grant, narrow: &Grant) -> bool {
+    wide.when == When::Always && gives_all(wide, narrow)
+}
+
+/// Whether everybody `narrow` means gets all of it by `wide`, once that is open.
+fn gives_all(wide: &Grant, narrow: &Grant) -> bool {
     wide.connection == narrow.connection
-        && wide.when == When::Always
         && wide.condition.is_none()
         && (wide.recorded || !narrow.recorded)
         && narrow

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::same_subject;
+use super::{gives_all, same_subject};
 use crate::{
-    Approval, Grant, ProviderConfig, ProviderKind, Subject,
+    Approval, Grant, ProviderConfig, ProviderKind, Subject, When,
     documents::references::Resolved,
     report::{Place, Report, Severity},
 };
@@ -16,6 +16,22 @@ pub(super) fn check(resolved: &Resolved, report: &mut Report) {
         let (Some(approval), Some(written)) = (&grant.approval, &draft.approval) else { continue };
         first = first.or(Some(&draft.head.place));
         let place = &written.approvers.place;
+        let by_asking = resolved
+            .grants
+            .iter()
+            .map(|(other, _)| other)
+            .find(|other| other.when == When::Requested && gives_all(other, grant));
+        if let Some(other) = by_asking {
+            report.push(
+                Severity::Warning,
+                &draft.head.place,
+                "no person's yes is needed for this: another grant gives all of it for the asking".to_owned(),
+                vec![format!(
+                    "`{}` at {} does; narrow its scope, or remove one of them",
+                    other.id, other.location
+                )],
+            );
+        }
         among_themselves(grant, approval, place, report);
         reachable(approval, &resolved.parts.providers, place, report);
         if let Some(written) = &draft.break_glass
