@@ -16,8 +16,9 @@ mod tests;
 const MAX_ADDRESS: usize = 254;
 /// Longest line of base64 (RFC 2045 section 6.8).
 const MAX_LINE: usize = 76;
-/// Bytes in one encoded word: 60 characters of base64 and 12 around them are under the 75 of RFC 2047 section 2.
-const WORD: usize = 45;
+/// Bytes in one encoded word: 52 characters of base64, 12 around them and `Subject: ` are under the 76 that RFC 2047
+/// section 2 allows a line.
+const WORD: usize = 39;
 
 /// The mail, lines ending in CR LF. Sent twice it is the same mail with the same `Message-ID`.
 pub(crate) fn compose(notice: &Notice, from: &str, to: &[String]) -> Result<String, Failed> {
@@ -38,7 +39,7 @@ pub(crate) fn compose(notice: &Notice, from: &str, to: &[String]) -> Result<Stri
         // RFC 3834: no vacation notes, please.
         "Auto-Submitted: auto-generated".to_owned(),
         "MIME-Version: 1.0".to_owned(),
-        format!("Content-Type: multipart/alternative; boundary=\"{boundary}\""),
+        format!("Content-Type: multipart/alternative;\r\n boundary=\"{boundary}\""),
         String::new(),
         part(&boundary, "text/plain", &text(notice, &message)),
         part(&boundary, "text/html", &html(notice, &message)),

@@ -196,3 +196,47 @@ mod url_as_text {
         text.parse().map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+pub(crate) mod fixture {
+    //! Notices for the tests of every channel.
+
+    use super::*;
+
+    /// A held operation, open.
+    pub(crate) fn notice() -> Notice {
+        Notice {
+            id: "ntc_01998f6f0b7a7000a000000000000009".parse().unwrap(),
+            kind: NoticeKind::Held,
+            request: "req_01998f6f0b7a7000a000000000000001".parse().unwrap(),
+            at: Timestamp::from_seconds(1_790_000_000),
+            connection: "orders-db".parse().unwrap(),
+            requester: "deploy-agent".to_owned(),
+            requester_key: "entra/tid/oid".to_owned(),
+            rule: Some(RuleRef {
+                kind: "guardrail".into(),
+                name: "unqualified writes need a person".to_owned(),
+                location: Some("policy.yaml:12".to_owned()),
+            }),
+            reason: "close the stuck orders".to_owned(),
+            summary: "update orders set state = ?".to_owned(),
+            link: "https://gateway.example.com/requests/req_01998f6f0b7a7000a000000000000001"
+                .parse()
+                .unwrap(),
+            needs: "1 of group:oncall".to_owned(),
+            answer_by: Some(Timestamp::from_seconds(1_790_000_300)),
+            answered: None,
+        }
+    }
+
+    /// The same, denied.
+    pub(crate) fn answered() -> Notice {
+        let answered = Answered {
+            outcome: Outcome::Denied,
+            by: "sam".to_owned(),
+            at: Timestamp::from_seconds(1_790_000_060),
+            note: "qualify it".to_owned(),
+        };
+        Notice { kind: NoticeKind::Answered, answer_by: None, answered: Some(answered), ..notice() }
+    }
+}
