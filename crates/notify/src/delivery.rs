@@ -165,3 +165,73 @@ impl DeliveryLog for Deliveries {
         Ok(kept.deliveries.values().rev().take(limit).map(|(delivery, _)| delivery.clone()).collect())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::notice::fixture;
+
+    fn numbered(number: i64) -> (Delivery, Notice) {
+        let notice = Notice { id: NoticeId::generate(Timestamp::from_seconds(number)), ..fixture::notice() };
+        (Delivery::queued(&notice, "oncall", notice.at), notice)
+    }
+
+    #[test]
+    fn the_shape_of_a_delivery_is_part_of_the_api() {
+        let notice = fixture::notice();
+        let mut delivery = Delivery::queued(&notice, "oncall", notice.at);
+        delivery.state = DeliveryState::Retrying;
+        delivery.attempts = 2;
+        delivery.last_error = Some("the server answered 500".to_owned());
+        delivery.next_at = Some(notice.at);
+        insta::assert_snapshot!(serde_json::to_string_pretty(&delivery).unwrap(), @r#"
+        {
+          "id": "ntc_01998f6f0b7a7000a000000000000009/oncall",
+          "notice": "ntc_01998f6f0b7a7000a000000000000009",
+          "request": "req_01998f6f0b7a7000a000000000000001",
+          "channel": "oncall",
+          "kind": "held",
+          "state": "retrying",
+          "attempts": 2,
+          "last_error": "the server answered 500",
+          "next_at": "2026-09-21T14:13:20.000000Z",
+          "at": "2026-09-21T14:13:20.000000Z"
+        }
+        "#);
+        let kept: Notice = serde_json::from_str(&serde_json::to_string(&notice).unwrap()).unwrap();
+        assert_eq!(kept, notice);
+    }
+
+    #[test]
+    fn the_last_record_of_a_delivery_stands_and_finished_ones_keep_no_notice() {
+        let log = Deliveries::default();
+        let (mut delivery, notice) = numbered(1);
+        log.record(&delivery, &notice).unwrap();
+        assert_eq!(log.unfinished().unwrap(), [(delivery.clone(), notice.clone())]);
+        delivery.state = DeliveryState::Failed;
+        log.record(&delivery, &notice).unwrap();
+        assert_eq!(log.unfinished().unwrap(), []);
+        assert_eq!(log.undelivered(10).unwrap(), [delivery.clone()]);
+        delivery.state = DeliveryState::Delivered;
+        log.record(&delivery, &notice).unwrap();
+        assert_eq!((log.undelivered(10).unwrap(), log.recent(10).unwrap()), (vec![], vec![delivery]));
+    }
+
+    #[test]
+    fn the_oldest_finished_ones_are_forgotten_first() {
+        let log = Deliveries::default();
+        let (waiting, notice) = numbered(0);
+        log.record(&waiting, &notice).unwrap();
+        let (mut last, mut notice) = numbered(1);
+        for number in 1..=i64::try_from(MAX_KEPT).unwrap() + 5 {
+            (last, notice) = numbered(number);
+            last.state = DeliveryState::Delivered;
+            log.record(&last, &notice).unwrap();
+        }
+        let kept = log.recent(usize::MAX).unwrap();
+        assert_eq!((kept.len(), &kept[0], &kept[MAX_KEPT - 1]), (MAX_KEPT, &last, &waiting));
+        assert_eq!(log.recent(3).unwrap().len(), 3);
+        log.record(&last, &notice).unwrap();
+        assert_eq!(log.recent(usize::MAX).unwrap().len(), MAX_KEPT);
+    }
+}

@@ -3,7 +3,7 @@
 //! **Promises.** [`Notifier::notify`] returns at once and never fails: a dead channel delays no answer and no other channel.
 //! What was taken is delivered, or is in the [`DeliveryLog`] as not delivered, with the reason. At least once: a restart may
 //! send twice, under the same id. A message has no literals, bind values, results or tokens, because a [`Notice`] has none;
-//! what a requester wrote is text in every channel, never markup, a mention, a link or a header. Nothing is sent in the clear
+//! what a requester wrote is text in every channel, never markup, a mention, a button or a header. Nothing is sent in the clear
 //! but to loopback, certificates are verified, redirects are not followed, what a server answers is neither kept nor logged.
 //!
 //! **Does not** decide who may answer (`access`), nor serve the address Slack calls (`api`): [`slack`] verifies and reads

@@ -148,8 +148,10 @@ fn fits(link: &Url) -> bool {
     link.as_str().len() <= MAX_URL
 }
 
+/// Nothing in it is parsed; an `@` is broken off even so, should a workspace's settings parse names.
 fn plain(text: &str, longest: usize) -> Json {
-    json!({ "type": "plain_text", "text": escape(text, longest), "emoji": false })
+    let text = text.replace('@', "@\u{2060}");
+    json!({ "type": "plain_text", "text": escape(&text, longest), "emoji": false })
 }
 
 /// Our own words only. `verbatim`: nothing in it becomes a link or a mention by itself.

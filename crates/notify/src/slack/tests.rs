@@ -228,7 +228,10 @@ fn assert_inert(notice: &Notice) {
     for (kind, text) in found {
         assert!((1..=MAX_SECTION).contains(&text.chars().count()), "{text:?}");
         match kind.as_str() {
-            "plain_text" => assert!(!text.contains(['<', '>']), "{text:?}"),
+            "plain_text" => {
+                assert!(!text.contains(['<', '>']), "{text:?}");
+                assert!(text.split('@').skip(1).all(|rest| rest.starts_with(['\u{2060}', '…'])), "{text:?}");
+            }
             // Only our labels and dates are markup.
             "mrkdwn" => assert!(text.starts_with('*') || text.starts_with("<!date^1"), "{text:?}"),
             other => panic!("{other}"),
