@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use portcullis_core::Verb;
+use portcullis_core::{Operation, StatementKind, Verb};
 
 use crate::Protocol;
 
@@ -194,8 +194,26 @@ pub const fn statement_kinds(protocol: Protocol) -> &'static [&'static str] {
 }
 
 /// Statements whose changed rows the server counts (its CommandComplete says `UPDATE 7`): what `at: commit` may name. Others
-/// that change something, and such statements inside others, are uncounted and ask whatever `rows_over` says.
+/// that change something are uncounted and ask whatever `rows_over` says: see [`is_counted`].
 pub const COUNTED: &[&str] = &["copy", "delete", "insert", "merge", "update"];
+
+/// Whether the server's count (the number in its CommandComplete) is that of everything the operation changed. Where it may
+/// not be, the answer is no: `WITH d AS (DELETE …) DELETE …` is told as `DELETE 0` whatever the inner one deleted, `EXPLAIN
+/// ANALYZE UPDATE` not at all, a function's changes never, and what `EXECUTE` runs is not in the text. Kinds are told once each,
+/// so that one DELETE inside another is seen by its `WITH` only; a `WITH` that means something else asks for nothing.
+pub fn is_counted(operation: &Operation) -> bool {
+    let mut kinds = operation.kinds.iter().map(StatementKind::as_str);
+    let Some(own) = kinds.next().filter(|own| COUNTED.contains(own)) else { return false };
+    let inner = kinds.any(|inner| COUNTED.contains(&inner) || matches!(inner, "execute" | "call" | "do"));
+    let unseen = operation.resources.iter().any(|pair| matches!(pair.verb, Verb::Execute | Verb::Admin));
+    // COPY has WITH for its options, and what it copies from is told as a kind
+    !(inner || unseen || own != "copy" && has_word(&operation.text, "with"))
+}
+
+/// Whether the text has the word, in any capitals; in a string or a comment as well.
+fn has_word(text: &str, word: &str) -> bool {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|found| found.eq_ignore_ascii_case(word))
+}
 
 /// Statements that can be run and rolled back for their count: what `preview: rows` may name.
 pub const PREVIEWED: &[&str] = &["delete", "insert", "merge", "update"];

@@ -2,9 +2,10 @@
 
 use std::{sync::Arc, time::Duration};
 
-use portcullis_core::{Obligation, Principal, Verdict};
+use portcullis_core::{Obligation, Operation, Principal, Verdict};
 use portcullis_policy::{
-    AskWay, GuardrailAction, HoldAt, OnTimeout, Policy, Preview, SessionRules, SourceFile, When, Who, check,
+    AskWay, GuardrailAction, HoldAt, OnTimeout, Policy, Preview, SessionRules, SourceFile, When, Who,
+    capability, check,
 };
 
 use crate::scenarios::operation;
@@ -180,4 +181,36 @@ fn a_group_of_another_provider_approves_nothing() {
     spoof.name = "group:oncall".to_owned();
     spoof.roles = vec!["oncall".to_owned()];
     assert!(!holds[0].terms.approval.may(&spoof));
+}
+
+#[test]
+fn what_the_server_counts_is_all_that_changes_or_it_is_not_counted() {
+    let counted = |text: &str| capability::is_counted(&operation(text).unwrap());
+    for text in ["update: write app.t", "insert+select: write app.t, read app.s", "copy: write app.t"] {
+        assert!(counted(text), "{text}");
+    }
+    for text in [
+        "select+delete: write app.t",
+        "insert+delete: write app.t",
+        "explain+update: write app.t",
+        "copy+delete: write app.t",
+        "do+update: write app.t",
+        "execute+delete: write app.t",
+        "update: write app.t, execute app.f",
+        "copy: write app.t, admin server/copy-file",
+        "drop: admin app.t",
+        "call: execute app.f",
+        "prepare+update: write app.t",
+        "?it does not parse",
+    ] {
+        assert!(!counted(text), "{text}");
+    }
+    let with_text = |kind: &str, text: &str| {
+        let operation = operation(&format!("{kind}: write app.t")).unwrap();
+        capability::is_counted(&Operation { text: text.into(), ..operation })
+    };
+    assert!(!with_text("delete", "/**/wItH d AS(DELETE FROM t RETURNING 1)DELETE FROM t WHERE false"));
+    assert!(!with_text("update", "update t set a=1;\nWITH\u{a0}x as (select 1) update t set a=2"));
+    assert!(with_text("delete", "DELETE FROM without WHERE with_x = 1"));
+    assert!(with_text("copy", "COPY t FROM STDIN WITH (FORMAT csv)"));
 }
