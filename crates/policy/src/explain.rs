@@ -344,7 +344,8 @@ impl OperationAnswer {
         }
         if decision.verdict == Verdict::Hold && people == People::SaidYes {
             decision.verdict = Verdict::Allow;
-            decision.reason = format!("{}, and people said yes", decision.reason);
+            decision.reason =
+                format!("people said yes, as {} `{}` asks", decision.rule.kind, decision.rule.name);
         }
         let resources = operation.resources.iter().map(|pair| match &pair.through {
             Some(view) => format!("{} {} (through {view})", pair.verb, pair.resource),
@@ -374,9 +375,8 @@ impl fmt::Display for Explanation {
                 portcullis_core::Obligation::Warn { rule, message } => {
                     writeln!(f, "  warns   {message} ({rule})")?
                 }
-                portcullis_core::Obligation::ApproveAtCommit { rule, rows_over } => {
-                    writeln!(f, "  with    a yes before the commit, over {rows_over} affected rows ({rule})")?
-                }
+                // among the needs, where nobody has said yes yet
+                portcullis_core::Obligation::ApproveAtCommit { .. } => {}
             }
         }
         for answer in &self.operations {

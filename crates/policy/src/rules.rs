@@ -27,6 +27,10 @@ pub struct SessionRules {
     record: bool,
     read_only: bool,
     pass_through: bool,
+    /// Some guardrail holds operations.
+    may_hold: bool,
+    /// Some guardrail holds commits.
+    gates_commits: bool,
     /// The mask without which it would be pass-through.
     stopped_by: Option<Arc<Mask>>,
 }
@@ -63,6 +67,11 @@ impl SessionRules {
         let guardrails: Vec<BoundGuardrail> =
             covering().filter(|guardrail| !guardrail.excepts(principal)).map(BoundGuardrail::new).collect();
         let masks = policy.session_masks(connection, principal);
+        let holds_at = |at| {
+            let terms = guardrails.iter().filter_map(|bound| bound.guardrail.hold.as_ref());
+            terms.into_iter().any(|terms| terms.at == at)
+        };
+        let (may_hold, gates_commits) = (holds_at(HoldAt::Operation), holds_at(HoldAt::Commit));
         let open = all_scope.iter().any(ScopeRule::is_everything) && covering().next().is_none();
         let stopped_by = masks.as_ref().and_then(|masks| masks.opaque()).filter(|_| open).map(Arc::clone);
         Self {
@@ -71,6 +80,8 @@ impl SessionRules {
             record: grants.iter().any(|grant| grant.recorded),
             read_only: !all_scope.is_empty() && all_scope.iter().all(|rule| rule.verb == Some(Verb::Read)),
             pass_through: open && stopped_by.is_none(),
+            may_hold,
+            gates_commits,
             stopped_by,
             scopes,
             all_scope,
@@ -142,6 +153,23 @@ impl SessionRules {
             }
             Err(pair) => self.out_of_scope(pair),
         }
+    }
+
+    /// Whether any operation can be held.
+    pub fn may_hold(&self) -> bool {
+        self.may_hold
+    }
+
+    /// Whether any commit can be held.
+    pub fn gates_commits(&self) -> bool {
+        self.gates_commits
+    }
+
+    /// The guardrail of that name, where it is in force here and holds commits.
+    pub fn commit_rule(&self, name: &str) -> Option<HoldingRule> {
+        let bound = self.guardrails.iter().find(|bound| bound.rule.name == name)?;
+        let terms = bound.guardrail.hold.as_ref().filter(|terms| terms.at == HoldAt::Commit)?;
+        Some(BoundGuardrail::holding_rule((bound, terms)))
     }
 
     /// Every guardrail that holds this operation: each needs its own answer. Empty unless [`SessionRules::decide`] says

@@ -49,6 +49,7 @@ struct Counts {
     grants: usize,
     guardrails: usize,
     masks: usize,
+    notifications: usize,
     tests: usize,
 }
 
@@ -59,6 +60,7 @@ impl Counts {
             grants: policy.grants().len(),
             guardrails: policy.guardrails().len(),
             masks: policy.masks().len(),
+            notifications: policy.notifications().len(),
             tests: policy.tests().len(),
         }
     }

@@ -18,7 +18,8 @@ use crate::{
 /// Says whether an identity may do something, by which rule, why, and where in the documents that stands.
 ///
 /// The same code decides in the gateway. Exits 0 when the answer is allow, 1 when not. Without a statement it answers whether
-/// the connection opens. The masks that bind the identity there are listed; what becomes of a masked column in a statement, the
+/// the connection opens. Where people must say yes first, for a window, for the statement or before its transaction commits, it
+/// says who, how many, and how long is waited. The masks that bind the identity there are listed; what becomes of a masked column in a statement, the
 /// gateway judges by the database's catalog. Names without a schema are looked for along `--search-path`; views and functions of
 /// your own are not known here, so the gateway may see more in a statement than this does.
 #[derive(Debug, clap::Args)]

@@ -12,6 +12,7 @@ use crate::{
 
 /// Lists what an identity can reach, or who can reach a connection: every grant, when, with what scope, under what condition.
 ///
+/// Of grants that people must say yes to it says who; of those that can be opened at once, to be reviewed, for whom.
 /// Read from the grants that decide; conditions are shown, not judged. The guardrails and masks that bind there are shown too,
 /// and whether sessions are recorded. Exits 1 when there is no way.
 #[derive(Debug, clap::Args)]

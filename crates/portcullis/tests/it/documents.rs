@@ -90,3 +90,33 @@ async fn reach() {
         .await
     );
 }
+
+#[tokio::test]
+async fn asking_people() {
+    let explain = |group: &'static str, rest: &[&'static str]| {
+        [&["explain", "--policy", "approvals.yaml", "--identity-group", group, "orders-db"], rest].concat()
+    };
+    let (update, unqualified) =
+        ("UPDATE orders SET state = 'open' WHERE id = 7", "UPDATE orders SET state = 'open'");
+    let (opening, at_once, commit, held, answered) = (
+        explain("deploy-agents", &[update]),
+        explain("sre", &[]),
+        explain("sync-agents", &[update]),
+        explain("sync-agents", &[unqualified]),
+        explain("deploy-agents", &["--approved", unqualified]),
+    );
+    insta::assert_snapshot!(
+        transcript(&[
+            &["check", "approvals.yaml", "--strict"],
+            &["test", "--policy", "approvals.yaml"],
+            &opening,
+            &at_once,
+            &commit,
+            &held,
+            &answered,
+            &["reach", "--policy", "approvals.yaml", "--identity-group", "sre"],
+            &["reach", "--policy", "approvals.yaml", "--connection", "orders-db"],
+        ])
+        .await
+    );
+}

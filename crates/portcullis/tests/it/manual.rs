@@ -171,13 +171,21 @@ fn links_between_documents_lead_somewhere() {
 const BASE_CONNECTIONS: &str = "connections:
   prod-logs: { protocol: postgres, address: logs.internal, database: logs }
   staging-db: { protocol: postgres, address: staging.internal, database: staging }
+  orders-db: { protocol: postgres, address: orders.internal, database: orders }
 ";
 const BASE_IDENTITY: &str = "identity:
   - name: entra
     kind: entra
     tenant: 4c5a0d3e-0000-4000-8000-000000000001
     audience: [api://portcullis]
-    groups: { incident-triage-agents: 3fa80000-0000-4000-8000-000000000001 }
+    users: allow
+    groups:
+      incident-triage-agents: 3fa80000-0000-4000-8000-000000000001
+      deploy-agents: 9c020000-0000-4000-8000-000000000003
+      oncall: 7e1d0000-0000-4000-8000-000000000005
+      leads: 7e1d0000-0000-4000-8000-000000000006
+      sre: 7e1d0000-0000-4000-8000-000000000007
+      platform: 7e1d0000-0000-4000-8000-000000000008
 ";
 
 #[test]
@@ -202,7 +210,7 @@ fn the_documents_in_the_manual_have_no_errors() {
                     .join("\n");
                 fs::write(scratch.path().join("empty.yaml"), "grants: []\n").unwrap();
                 &["check", "--config", "document.yaml"]
-            } else if ["identity:", "grants:", "connections:", "guardrails:"].into_iter().any(has) {
+            } else if ["identity:", "grants:", "connections:", "guardrails:", "notifications:"].into_iter().any(has) {
                 for (section, base) in [("connections:", BASE_CONNECTIONS), ("identity:", BASE_IDENTITY)] {
                     if !has(section) {
                         text.push_str(base);
