@@ -310,6 +310,11 @@ impl Access {
         self.store.put_block(&block)
     }
 
+    /// The block that keeps a principal out of everything, where there is one.
+    pub fn blocked(&self, principal: &PrincipalKey) -> Option<Block> {
+        self.blocks.everywhere(principal, self.clock.now())
+    }
+
     /// Lifts every block of a principal; says how many there were. Blocking.
     ///
     /// # Errors
@@ -338,10 +343,13 @@ impl Access {
         reach.collect()
     }
 
-    pub(crate) fn journalled(&self, event: &AuditEvent) -> Result<(), StoreError> {
+    /// Journals events in one batch: all of them, or none. Blocking: never on a reactor's own threads.
+    pub(crate) fn journalled(&self, events: &[AuditEvent]) -> Result<(), StoreError> {
         let failed = |error: &dyn std::fmt::Display| StoreError(format!("journal: {error}"));
         let mut batch = Batch::new();
-        batch.push(event).map_err(|error| failed(&error))?;
+        for event in events {
+            batch.push(event).map_err(|error| failed(&error))?;
+        }
         let position = self.journal.append(None, &batch).map_err(|error| failed(&error))?;
         if !self.journal.is_strict() {
             return Ok(());
@@ -380,7 +388,11 @@ impl Access {
                         }
                         grants.push(grant);
                     }
-                    None => asleep = asleep.or(Some(grant)),
+                    // One that connecting asks for is more use to who connects than one that must be asked for first.
+                    None if asleep.as_ref().is_none_or(|known: &Arc<Grant>| asks_more(&grant, known)) => {
+                        asleep = Some(grant);
+                    }
+                    None => {}
                 },
             }
         }
@@ -399,6 +411,10 @@ enum Found {
     Asleep(Arc<Grant>),
     NotNow(Arc<Grant>),
     Nothing,
+}
+
+fn asks_more(grant: &Grant, than: &Grant) -> bool {
+    grant.ask == AskWay::OnConnect && than.ask != AskWay::OnConnect
 }
 
 pub(crate) fn facts_of<'a>(

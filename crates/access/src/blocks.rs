@@ -46,6 +46,14 @@ impl Blocks {
         self.lock().iter().find(|block| block.covers(principal, connection, now)).cloned()
     }
 
+    /// The block on every connection.
+    pub(crate) fn everywhere(&self, principal: &PrincipalKey, now: Timestamp) -> Option<Block> {
+        let keeps_out = |block: &&Block| {
+            block.connection.is_none() && block.principal == *principal && now < block.until
+        };
+        self.lock().iter().find(keeps_out).cloned()
+    }
+
     /// Keeps a block, or the longer one that is there already; says which. Those that are over are forgotten.
     pub(crate) fn put(&self, block: Block, now: Timestamp) -> Block {
         let mut blocks = self.lock();

@@ -7,12 +7,14 @@ use portcullis_core::{
     WindowId, event::WindowRequestEvent,
 };
 use portcullis_identity::Authenticated;
-use portcullis_policy::{Grant, Policy, When};
+use portcullis_policy::{Approval, AskWay, Grant, Policy, When};
 
 use crate::{
-    Access, RequestRefused, Window, WindowRequest,
+    Access, Ask, RequestRefused, Window, WindowRequest,
     access::facts_of,
-    requests::{Asked, Doer, Filed, HoldRefused, Pending, Request, What, WindowAsked, need},
+    requests::{
+        Asked, Doer, Filed, HoldRefused, Pending, Request, What, WindowAsked, need, said, said_within,
+    },
     windows::MAX_REASON,
 };
 
@@ -25,10 +27,21 @@ pub enum Granted {
     Waits(Filed),
 }
 
+/// How somebody asks.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// By an act of its own.
+    Explicit,
+    /// By connecting: only grants that say so are asked for.
+    OnConnect,
+}
+
 /// One asking, with what it is decided from.
 struct Asking<'a> {
     principal: &'a Arc<Principal>,
     request: &'a WindowRequest,
+    way: Way,
+    reason: String,
     name: ConnectionName,
     policy: Arc<Policy>,
     source: &'a Source,
@@ -49,9 +62,33 @@ impl Access {
         source: &Source,
         client: &ClientSoftware,
     ) -> Result<Granted, RequestRefused> {
-        let principal = Arc::clone(who.principal());
+        self.request_by(who.principal(), request, Way::Explicit, source, client)
+    }
+
+    /// The same by connecting: only grants with `request: on_connect` are asked for. Blocking.
+    ///
+    /// # Errors
+    /// Why nothing was opened; journalled too.
+    pub fn request_on_connect(&self, who: &Authenticated, ask: &Ask) -> Result<Granted, RequestRefused> {
+        let request = WindowRequest {
+            connection: ask.connection.clone(),
+            reason: ask.reason.clone(),
+            lifetime_seconds: None,
+            break_glass: false,
+        };
+        self.request_by(who.principal(), &request, Way::OnConnect, &ask.source, &ask.client)
+    }
+
+    pub(crate) fn request_by(
+        &self,
+        principal: &Arc<Principal>,
+        request: &WindowRequest,
+        way: Way,
+        source: &Source,
+        client: &ClientSoftware,
+    ) -> Result<Granted, RequestRefused> {
         let now = self.clock.now();
-        let answer = self.request_decided(&principal, request, source, client, now);
+        let answer = self.request_decided(principal, request, way, source, client, now);
         if let Err(refused) = &answer
             && let Ok(connection) = request.connection.parse()
         {
@@ -63,10 +100,10 @@ impl Access {
                 grant: None,
                 window: None,
                 ends_at: None,
-                reason: request.reason.chars().take(MAX_REASON).collect(),
+                reason: said_within(&request.reason, MAX_REASON),
                 refused: refused.to_string(),
             };
-            self.journalled(&AuditEvent::WindowRequest(event))
+            self.journalled(&[AuditEvent::WindowRequest(event)])
                 .map_err(|error| RequestRefused::Unavailable { detail: error.0 })?;
         }
         answer
@@ -76,12 +113,13 @@ impl Access {
         &self,
         principal: &Arc<Principal>,
         request: &WindowRequest,
+        way: Way,
         source: &Source,
         client: &ClientSoftware,
         now: Timestamp,
     ) -> Result<Granted, RequestRefused> {
-        let length = request.reason.trim().chars().count();
-        if length > MAX_REASON || request.reason.contains('\0') {
+        let reason = said(&request.reason);
+        if reason.chars().count() > MAX_REASON {
             return Err(RequestRefused::Reason);
         }
         let policy = self.policy.load_full();
@@ -89,9 +127,9 @@ impl Access {
         if self.blocks.find(&principal.key(), &name, now).is_some() {
             return Err(RequestRefused::Blocked);
         }
-        let asking = Asking { principal, request, name, policy, source, client, now };
+        let asking = Asking { principal, request, way, reason, name, policy, source, client, now };
         let grant = asking.grant()?;
-        if length == 0 && (grant.reason_required || request.break_glass) {
+        if asking.reason.is_empty() && (grant.reason_required || request.break_glass) {
             return Err(RequestRefused::Reason);
         }
         let lifetime = asking.lifetime(&grant)?;
@@ -112,7 +150,7 @@ impl Access {
     ) -> Result<Window, RequestRefused> {
         let make = || asking.window(grant, lifetime);
         let keep = |window: &Window| {
-            self.journalled(&opened(window, asking.now))?;
+            self.journalled(&[opened(window, asking.now)])?;
             self.store.insert_window(window)
         };
         let window = self.windows.ask(&asking.principal.key(), grant, asking.now, make, keep)?;
@@ -134,21 +172,19 @@ impl Access {
         grant: &Grant,
         lifetime: Duration,
     ) -> Result<Granted, RequestRefused> {
-        if let Some(open) = self.windows.may_open(&asking.principal.key(), grant, asking.now)? {
-            return Ok(Granted::Window(open));
-        }
-        let unavailable = || RequestRefused::Unavailable { detail: "a grant without approvers".to_owned() };
-        let approval = grant.approval.as_ref().ok_or_else(unavailable)?;
         let same = |request: &Request| match &request.asked().what {
-            What::Window(window) => {
-                matches!(request, Request::Pending(_))
-                    && window.grant == grant.id
-                    && request.asked().requester.key() == asking.principal.key()
-            }
+            What::Window(window) => window.grant == grant.id,
             What::Operation(_) | What::Commit(_) => false,
         };
-        let asked = asking.asked(grant, lifetime, vec![need(&grant.rule_ref(), approval)]);
-        self.file_unless(asked, same).map(Granted::Waits).map_err(|refused| match refused {
+        let asked = asking.asked(grant, lifetime, approval_of(grant)?);
+        let _turn = self.registry.turn();
+        if let Some(open) = self.windows.may_open(&asking.principal.key(), grant, self.clock.now())? {
+            return Ok(Granted::Window(open));
+        }
+        if let Some(filed) = self.waiting_in_turn(&asked, same) {
+            return Ok(Granted::Waits(filed));
+        }
+        self.file_in_turn(asked).map(Granted::Waits).map_err(|refused| match refused {
             HoldRefused::TooMany { limit } => RequestRefused::TooMany { limit },
             HoldRefused::Full => RequestRefused::Unavailable { detail: refused.to_string() },
             HoldRefused::Unavailable { detail } => RequestRefused::Unavailable { detail },
@@ -163,28 +199,30 @@ impl Access {
         grant: &Grant,
         lifetime: Duration,
     ) -> Result<Granted, RequestRefused> {
-        let unavailable = |detail: String| RequestRefused::Unavailable { detail };
-        if let Some(open) = self.windows.open(&asking.principal.key(), &grant.id, asking.now) {
-            return Ok(Granted::Window(open));
-        }
-        let approval =
-            grant.approval.as_ref().ok_or_else(|| unavailable("a grant without approvers".to_owned()))?;
-        let window = asking.window(grant, lifetime);
-        let mut asked = asking.asked(grant, lifetime, vec![need(&grant.rule_ref(), approval)]);
+        let mut asked = asking.asked(grant, lifetime, approval_of(grant)?);
         if let What::Window(asked) = &mut asked.what {
             asked.break_glass = true;
         }
-        let reason = asked.reason.clone();
+        let _turn = self.registry.turn();
+        if let Some(open) = self.windows.open(&asking.principal.key(), &grant.id, self.clock.now()) {
+            return Ok(Granted::Window(open));
+        }
+        let window = asking.window(grant, lifetime);
+        let doer = Doer { reason: asked.reason.clone(), window: Some(window.id), ..Doer::default() };
         let settled = Pending::new(asked).break_glass(asking.now, window.id, lifetime.as_secs());
         let request = Request::Settled(settled);
-        let _turn = self.registry.turn();
-        let doer = Doer { reason, window: Some(window.id), ..Doer::default() };
-        self.step(&request, RequestStep::BreakGlass, doer, Some(&window))
-            .map_err(|error| unavailable(error.0))?;
+        self.step(&request, RequestStep::BreakGlass, &doer, Some(&window))
+            .map_err(|error| RequestRefused::Unavailable { detail: error.0 })?;
         self.windows.add(window.clone());
         self.registry.put(request);
         self.unless_blocked(asking, window).map(Granted::Window)
     }
+}
+
+/// Whose yes a grant asks for.
+fn approval_of(grant: &Grant) -> Result<&Approval, RequestRefused> {
+    let none = || RequestRefused::Unavailable { detail: "a grant without approvers".to_owned() };
+    grant.approval.as_ref().ok_or_else(none)
 }
 
 impl Asking<'_> {
@@ -194,6 +232,7 @@ impl Asking<'_> {
         let grants = self.policy.grants_to(self.principal, &self.name);
         let mut asked_for: Vec<&Arc<Grant>> = grants
             .iter()
+            .filter(|grant| self.way == Way::Explicit || grant.ask == AskWay::OnConnect)
             .filter(|grant| match (self.request.break_glass, grant.when) {
                 (_, When::Always) => false,
                 (false, _) => true,
@@ -229,20 +268,20 @@ impl Asking<'_> {
             name: self.principal.name.clone(),
             grant: grant.id.clone(),
             connection: self.name.clone(),
-            reason: self.request.reason.trim().to_owned(),
+            reason: self.reason.clone(),
             opened_at: self.now,
             ends_at: self.now.plus(lifetime),
         }
     }
 
-    fn asked(&self, grant: &Grant, lifetime: Duration, needs: Vec<crate::requests::Need>) -> Asked {
+    fn asked(&self, grant: &Grant, lifetime: Duration, approval: &Approval) -> Asked {
         Asked {
             id: RequestId::generate(self.now),
             requester: Arc::clone(self.principal),
             connection: self.name.clone(),
             database: None,
-            needs,
-            reason: self.request.reason.trim().to_owned(),
+            needs: vec![need(&grant.rule_ref(), approval)],
+            reason: self.reason.clone(),
             source: self.source.clone(),
             client: self.client.clone(),
             filed_at: self.now,

@@ -13,9 +13,11 @@
 
 mod allowed;
 mod database;
+mod deliveries;
 mod error;
 mod index;
 mod migrations;
+mod people;
 mod query;
 mod requests;
 mod retention;
@@ -27,6 +29,7 @@ mod windows;
 
 pub use database::Store;
 pub use error::Error;
+pub use people::Person;
 pub use query::{AuditQuery, AuditRow, Order, Page, StoredEvent};
 pub use retention::Forgotten;
 pub use sessions::{Ending, SessionQuery, SessionRow, Sessions};

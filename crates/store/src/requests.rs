@@ -101,13 +101,14 @@ fn put(transaction: &Transaction<'_>, request: &Request, encoded: &str) -> rusql
         _ => None,
     };
     let needs_review = request.settled().is_some_and(|settled| settled.needs_review());
-    transaction
+    let put = transaction
         .prepare_cached(
             "INSERT INTO requests (id, state, connection, provider, tenant, object_id, session, filed_at, ended_at,
                                    open_until, needs_review, body)
              VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)
              ON CONFLICT (id) DO UPDATE SET state = excluded.state, ended_at = excluded.ended_at,
-                 open_until = excluded.open_until, needs_review = excluded.needs_review, body = excluded.body",
+                 open_until = excluded.open_until, needs_review = excluded.needs_review, body = excluded.body
+                 WHERE state = 'pending' OR state = excluded.state",
         )?
         .execute(params![
             asked.id.to_string(),
@@ -123,7 +124,11 @@ fn put(transaction: &Transaction<'_>, request: &Request, encoded: &str) -> rusql
             needs_review,
             encoded,
         ])?;
-    Ok(())
+    match put {
+        // What has ended stays ended so, whatever is asked; nor does its window open.
+        0 => Err(rusqlite::Error::StatementChangedRows(0)),
+        _ => Ok(()),
+    }
 }
 
 fn body(row: &Row<'_>, column: usize) -> rusqlite::Result<Request> {

@@ -25,11 +25,13 @@ pub struct Forgotten {
     pub sessions: u64,
     /// Ended windows and blocks.
     pub windows: u64,
+    /// Requests that are over, and were reviewed where they have to be.
+    pub requests: u64,
 }
 
 impl Store {
-    /// Deletes from the index the events before `before`, the ended sessions that leaves empty, and windows and blocks that
-    /// ended before then. Journal segments are not touched. What is deleted is overwritten in the file only as pages are reused.
+    /// Deletes from the index the events before `before`, the ended sessions that leaves empty, and windows, blocks and requests
+    /// that ended before then. A request that is pending, or waits for its review, stays however old it is. Journal segments are not touched. What is deleted is overwritten in the file only as pages are reused.
     pub fn forget_before(&self, before: Timestamp) -> Result<Forgotten, Error> {
         let at = before.as_micros();
         let single = self.delete(
@@ -68,7 +70,13 @@ impl Store {
         let blocks = self.write(Durability::Soon, |transaction, _| {
             transaction.execute("DELETE FROM blocks WHERE until < ?1", [at])
         })?;
-        Ok(Forgotten { events, sessions, windows: windows + blocks as u64 })
+        let requests = self.delete(
+            "DELETE FROM requests WHERE number IN (
+                 SELECT number FROM requests WHERE ended_at < ?1 AND needs_review = 0
+                     AND (open_until IS NULL OR open_until < ?1) LIMIT ?2)",
+            at,
+        )?;
+        Ok(Forgotten { events, sessions, windows: windows + blocks as u64, requests })
     }
 
     /// Deletes the events before `before` from runs: whole runs where they are all before, else the run is written anew

@@ -96,7 +96,7 @@ pub(crate) fn insert(transaction: &Transaction<'_>, window: &Window) -> rusqlite
     Ok(())
 }
 
-fn tenant(principal: &PrincipalKey) -> &str {
+pub(crate) fn tenant(principal: &PrincipalKey) -> &str {
     principal.tenant.as_deref().unwrap_or_default()
 }
 
