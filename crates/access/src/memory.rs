@@ -6,7 +6,7 @@ use portcullis_core::{PrincipalKey, RequestId, Timestamp, WindowId};
 
 use crate::{
     Block, StoreError, Window, WindowStore,
-    requests::{Listing, Request, RequestFilter, RequestStore},
+    requests::{Ending, Listing, Request, RequestFilter, RequestStore},
 };
 
 /// Windows, blocks and requests, in memory.
@@ -64,14 +64,27 @@ impl WindowStore for MemoryStore {
 }
 
 impl RequestStore for MemoryStore {
-    fn open_requests(&self, _: Timestamp) -> Result<Vec<Request>, StoreError> {
-        let open = |request: &&Request| request.settled().is_none_or(|settled| settled.needs_review());
+    fn open_requests(&self, now: Timestamp) -> Result<Vec<Request>, StoreError> {
+        let open = |request: &&Request| match request.settled() {
+            None => true,
+            Some(settled) => {
+                let unused = matches!(
+                    settled.ending(),
+                    Ending::Approved { used_at: None, good_until: Some(until), .. } if now < *until
+                );
+                unused || settled.needs_review()
+            }
+        };
         Ok(self.lock().requests.iter().filter(open).cloned().collect())
     }
 
     fn put_request(&self, request: &Request, window: Option<&Window>) -> Result<(), StoreError> {
         let mut kept = self.lock();
         match kept.requests.iter_mut().find(|known| known.id() == request.id()) {
+            // What has ended stays ended so.
+            Some(known) if known.settled().is_some() && known.state() != request.state() => {
+                return Err(StoreError(format!("request `{}` is over", request.id())));
+            }
             Some(known) => *known = request.clone(),
             None => kept.requests.push(request.clone()),
         }
@@ -84,15 +97,21 @@ impl RequestStore for MemoryStore {
     }
 
     fn requests(&self, filter: &RequestFilter) -> Result<Listing, StoreError> {
-        let wanted = |request: &&Request| {
+        let wanted = |(number, request): &(usize, &Request)| {
             let asked = request.asked();
+            let session = asked.what.operation().map(|operation| operation.session);
             filter.state.is_none_or(|state| request.state() == state)
                 && filter.connection.as_ref().is_none_or(|name| asked.connection == *name)
                 && filter.requester.as_ref().is_none_or(|key| asked.requester.key() == *key)
+                && filter.session.is_none_or(|wanted| session == Some(wanted))
+                && filter.cursor.is_none_or(|cursor| (*number as u64) < cursor)
                 && (!filter.needs_review || request.settled().is_some_and(|settled| settled.needs_review()))
         };
-        let limit = usize::try_from(filter.limit.unwrap_or(100)).unwrap_or(usize::MAX);
-        let rows = self.lock().requests.iter().rev().filter(wanted).take(limit).cloned().collect();
-        Ok(Listing { rows, next: None })
+        let limit = usize::try_from(filter.limit.unwrap_or(100)).unwrap_or(usize::MAX).max(1);
+        let kept = self.lock();
+        let mut found = kept.requests.iter().enumerate().rev().filter(wanted);
+        let page: Vec<(usize, &Request)> = found.by_ref().take(limit).collect();
+        let next = page.last().map(|(number, _)| *number as u64).filter(|_| found.next().is_some());
+        Ok(Listing { rows: page.into_iter().map(|(_, request)| request.clone()).collect(), next })
     }
 }

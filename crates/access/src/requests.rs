@@ -14,6 +14,7 @@ mod answer;
 mod binding;
 mod desk;
 mod registry;
+mod said;
 mod state;
 mod store;
 #[cfg(test)]
@@ -25,6 +26,7 @@ pub use binding::{Binding, Digest};
 pub(crate) use desk::{Doer, need};
 pub use desk::{Filed, Hold, HoldAsk, HoldRefused, Outcome, RequestLimits, UseRefused, Used, Withdrawer};
 pub(crate) use registry::Registry;
+pub(crate) use said::{said, said_within};
 pub use state::{Answer, Ending, NotUsable, Pending, Request, Review, Settled, State, Vote};
 pub use store::{Listing, RequestFilter, RequestStore};
 pub use what::{

@@ -6,6 +6,7 @@ use portcullis_core::{Principal, PrincipalKind, RuleRef, Timestamp};
 use portcullis_policy::Approval;
 
 use super::{
+    said::said,
     state::{Answer, MAX_NOTE, Pending, State, Vote},
     what::{Asked, What},
 };
@@ -29,10 +30,13 @@ impl Terms {
 
     /// How many distinct people of this rule's approvers said yes.
     pub fn given(&self, votes: &[Vote]) -> u32 {
-        let yes = votes.iter().filter(|vote| vote.answer == Answer::Approve && self.approval.may(&vote.by));
-        let mut people: Vec<_> = yes.map(|vote| vote.by.key()).collect();
-        people.sort_unstable();
-        people.dedup();
+        let mut people: Vec<&Principal> = Vec::new();
+        for vote in votes.iter().filter(|vote| vote.answer == Answer::Approve && self.approval.may(&vote.by))
+        {
+            if !people.iter().any(|known| is_same(known, &vote.by)) {
+                people.push(&vote.by);
+            }
+        }
         u32::try_from(people.len()).unwrap_or(u32::MAX)
     }
 }
@@ -91,6 +95,9 @@ pub enum WhyNot {
     /// Distinct people are needed.
     #[error("you have answered it already")]
     Answered,
+    /// An administrator keeps them out.
+    #[error("an administrator has blocked you")]
+    Blocked,
 }
 
 /// An answer that does not count.
@@ -147,8 +154,8 @@ impl Ballot {
         if asked.answer_by <= now {
             return Err(AnswerRefused::Over(State::Expired, String::new()));
         }
-        let length = self.note.chars().count();
-        if length > MAX_NOTE || (self.answer == Answer::Deny && self.note.trim().is_empty()) {
+        let note = said(&self.note);
+        if note.chars().count() > MAX_NOTE || (self.answer == Answer::Deny && note.is_empty()) {
             return Err(AnswerRefused::Note);
         }
         match (self.lifetime_seconds, &asked.what) {
@@ -168,7 +175,7 @@ impl Ballot {
             by: self.by,
             at,
             answer: self.answer,
-            note: self.note.trim().to_owned(),
+            note: said(&self.note),
             lifetime_seconds: self.lifetime_seconds,
             through: self.through.to_owned(),
         }
@@ -183,14 +190,11 @@ pub(crate) fn may_answer(
     rules: &AnswerRules,
     who: &Principal,
 ) -> Result<(), WhyNot> {
+    let requester = &asked.requester;
     if who.kind != PrincipalKind::User {
         return Err(WhyNot::NotAPerson);
     }
-    let requester = &asked.requester;
-    let is_on_its_behalf = |subject: &Option<String>| {
-        subject.as_deref().is_some_and(|subject| subject.eq_ignore_ascii_case(&who.object_id))
-    };
-    if requester.key() == who.key() || is_on_its_behalf(&requester.subject) {
+    if is_same(requester, who) || acts_for(requester, who) || acts_for(who, requester) {
         return Err(WhyNot::Requester);
     }
     if shares_application(requester, who, &rules.own_clients) {
@@ -199,20 +203,37 @@ pub(crate) fn may_answer(
     if !rules.name(who) {
         return Err(WhyNot::NotAnApprover);
     }
-    if votes.iter().any(|vote| vote.by.key() == who.key()) {
+    if votes.iter().any(|vote| is_same(&vote.by, who)) {
         return Err(WhyNot::Answered);
     }
     Ok(())
 }
 
+/// Whether two principals are one: the same object of the same tenant, by whichever of the configured providers it came. Two
+/// issuers without tenants may both know a subject of one name: they count as one person, which refuses too much rather than
+/// letting somebody answer twice.
+fn is_same(a: &Principal, b: &Principal) -> bool {
+    same_id(&a.object_id, &b.object_id) && (a.tenant == b.tenant || a.provider == b.provider)
+}
+
+/// Whether one of them acts for the other, or is acted for: `subject` is on whose behalf, `actor` is who acts.
+fn acts_for(a: &Principal, b: &Principal) -> bool {
+    [&a.subject, &a.actor].into_iter().flatten().any(|id| same_id(id, &b.object_id))
+}
+
+fn same_id(a: &str, b: &str) -> bool {
+    a.eq_ignore_ascii_case(b)
+}
+
 /// Whether a person acts through the requester's own application: whoever holds its secret could be both. The gateway's own
-/// sign-in does not count: people who use it share a door, not an agent's identity.
+/// sign-in does not count: everybody who uses console or CLI comes through it, requester and approver; it shows a door, not an
+/// identity, and has no power of its own to ask for or answer anything.
 fn shares_application(requester: &Principal, who: &Principal, own_clients: &[String]) -> bool {
     let theirs = [&requester.application_id, &requester.parent_application, &requester.actor];
     let own = [&who.application_id, &who.parent_application, &who.actor];
-    let is_ours = |id: &str| own_clients.iter().any(|client| client.eq_ignore_ascii_case(id));
+    let is_ours = |id: &str| own_clients.iter().any(|client| same_id(client, id));
     own.into_iter()
         .flatten()
         .filter(|own| !is_ours(own))
-        .any(|own| theirs.into_iter().flatten().any(|their| own.eq_ignore_ascii_case(their)))
+        .any(|own| theirs.into_iter().flatten().any(|their| same_id(own, their)))
 }

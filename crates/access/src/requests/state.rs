@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     answer::{AnswerRefused, AnswerRules, Ballot},
     binding::Binding,
+    said::said,
     what::{Asked, BlastRadius, What},
 };
 
@@ -20,7 +21,14 @@ pub enum Request {
     Settled(Settled),
 }
 
-/// A request that waits for answers.
+/// A request that waits for answers. It lets nothing through:
+///
+/// ```compile_fail,E0599
+/// use portcullis_access::requests::{Binding, Pending};
+/// fn early(pending: Pending, binding: &Binding, now: portcullis_core::Timestamp) {
+///     let _ = pending.use_once(binding, now);
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pending {
     pub(crate) asked: Arc<Asked>,
@@ -28,7 +36,28 @@ pub struct Pending {
     pub(crate) blast: Option<BlastRadius>,
 }
 
-/// A request that is over. Its ending stays.
+/// A request that is over. Its ending stays: it takes no answer, is withdrawn by nobody, and does not go back.
+///
+/// ```compile_fail,E0599
+/// use portcullis_access::requests::{AnswerRules, Ballot, Settled};
+/// fn late(settled: Settled, ballot: Ballot, rules: &AnswerRules, now: portcullis_core::Timestamp) {
+///     let _ = settled.answer(ballot, rules, now);
+/// }
+/// ```
+///
+/// ```compile_fail,E0599
+/// fn gone(settled: portcullis_access::requests::Settled, now: portcullis_core::Timestamp) {
+///     let _ = settled.withdraw(now, "no longer needed");
+/// }
+/// ```
+///
+/// ```compile_fail,E0451
+/// use portcullis_access::requests::{Pending, Settled};
+/// fn back(settled: Settled) -> Pending {
+///     let Settled { asked, votes, blast, .. } = settled;
+///     Pending { asked, votes, blast }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settled {
     pub(crate) asked: Arc<Asked>,
@@ -104,7 +133,7 @@ pub enum Answer {
 /// One person's answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Vote {
-    /// Who, with groups as they were then.
+    /// Who, with groups as they were when it was last counted.
     pub by: Arc<Principal>,
     /// When.
     pub at: Timestamp,
@@ -179,7 +208,7 @@ impl Pending {
             return Err((Box::new(self), refused));
         }
         let deny = ballot.answer == Answer::Deny;
-        let note = ballot.note.clone();
+        let note = said(&ballot.note);
         let mut pending = self;
         pending.votes.push(ballot.into_vote(now));
         if deny {
@@ -214,10 +243,19 @@ impl Pending {
         }
     }
 
-    /// Takes back the votes of people who may not answer any more; says whose.
-    pub(crate) fn drop_votes(&mut self, may: impl Fn(&Principal) -> bool) -> Vec<Vote> {
-        let (kept, dropped) = std::mem::take(&mut self.votes).into_iter().partition(|vote| may(&vote.by));
-        self.votes = kept;
+    /// Looks at every vote again: `current` gives its giver as they are now, or nothing where they may not answer any more. Those
+    /// votes are taken back, and returned.
+    pub(crate) fn look_again(
+        &mut self,
+        current: impl Fn(&Arc<Principal>) -> Option<Arc<Principal>>,
+    ) -> Vec<Vote> {
+        let mut dropped = Vec::new();
+        for vote in std::mem::take(&mut self.votes) {
+            match current(&vote.by) {
+                Some(by) => self.votes.push(Vote { by, ..vote }),
+                None => dropped.push(vote),
+            }
+        }
         dropped
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use portcullis_access::{
-    Answer, Ask, Granted, Permit, RequestRefused, WindowRequest,
+    Answer, Ask, Granted, Permit, RequestRefused,
     requests::{AnswerRefused, Outcome, Request, Withdrawer},
 };
 use portcullis_audit::{Batch, JournalSession};
@@ -172,21 +172,15 @@ impl Gate {
         }
     }
 
-    /// Asks for what the connect needs, with the client's name as it gave it. Store and journal are waited for off the reactor.
+    /// Asks for what the connect needs. Store and journal are waited for off the reactor.
     async fn ask_for(
         &self,
         who: Authenticated,
         ask: &Ask,
     ) -> Result<(Authenticated, Granted), RequestRefused> {
-        let request = WindowRequest {
-            connection: ask.connection.clone(),
-            reason: ask.reason.clone(),
-            lifetime_seconds: None,
-            break_glass: false,
-        };
-        let (access, source, client) = (Arc::clone(&self.access), ask.source.clone(), ask.client.clone());
+        let (access, ask) = (Arc::clone(&self.access), ask.clone());
         let asked = tokio::task::spawn_blocking(move || {
-            access.request(&who, &request, &source, &client).map(|granted| (who, granted))
+            access.request_on_connect(&who, &ask).map(|granted| (who, granted))
         });
         let failed =
             |error: tokio::task::JoinError| RequestRefused::Unavailable { detail: error.to_string() };
