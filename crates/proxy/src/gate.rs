@@ -7,7 +7,7 @@
 //!
 //! **Does not** know any protocol: those parse, ask [`GateSession::judge`], note what they do and forward.
 //!
-//! **How to read it**: [`Gate::admit`], [`Gate::open`], then [`GateSession`].
+//! **How to read it**: [`Gate::admit`], [`Gate::open`], then [`GateSession`]; `holds` is what waits for people's answer.
 
 use std::sync::Arc;
 
@@ -28,9 +28,11 @@ use crate::{
 };
 
 mod admit;
+mod holds;
 mod recording;
 
 pub use admit::{Admitted, Waiting};
+pub use holds::{Held, HeldStep, Interrupt};
 use recording::Recording;
 
 /// Everything a protocol needs, wired once by the binary.
