@@ -28,6 +28,7 @@ mod normalise;
 mod outside;
 mod parse;
 mod pool;
+pub mod preview;
 pub mod resolve;
 pub mod search_path;
 pub mod session_state;
