@@ -198,8 +198,8 @@ impl SessionRules {
         &'a self,
         operation: &'a Operation,
     ) -> impl Iterator<Item = (&'a BoundGuardrail, &'a Arc<HoldTerms>)> {
-        let reads_only = operation.resources.iter().all(|pair| pair.verb == Verb::Read);
-        self.holding(operation, HoldAt::Commit).filter(move |_| !reads_only)
+        let changes = self.gates_commits && operation.resources.iter().any(|pair| pair.verb != Verb::Read);
+        self.holding(operation, HoldAt::Commit).filter(move |_| changes)
     }
 
     fn matching<'a>(

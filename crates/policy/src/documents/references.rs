@@ -22,7 +22,7 @@ use crate::{
         reader::{Placed, shown},
         suggest,
     },
-    grant::{Claimed, GroupSubject, is_guid},
+    grant::{Claimed, GroupSubject, is_guid, same_id},
     mask::Masks,
     policy::Parts,
     report::{Place, Report, Severity},
@@ -371,6 +371,15 @@ impl Resolver<'_> {
                 );
                 return None;
             }
+        }
+        if draft.kind == SubjectKind::App
+            && provider.sign_in.as_ref().is_some_and(|sign_in| same_id(&sign_in.client_id, value))
+        {
+            self.warn(
+                place,
+                format!("`app:{}` is everybody: people sign in with this application", shown(text)),
+                "name the people by a group, a role or their ids",
+            );
         }
         Some(Claimed { provider: provider.name.clone(), value: value.to_owned() })
     }

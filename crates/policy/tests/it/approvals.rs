@@ -132,6 +132,27 @@ fn at_the_commit_is_an_allow_with_an_obligation() {
 }
 
 #[test]
+fn a_session_knows_whether_anything_can_wait_in_it() {
+    let policy = guarded(&format!(
+        "{ASK}  - {{name: rows, connections: [e], action: approve, approvers: 'group:leads', at: commit, tables: ['app.*'], except: 'group:sre'}}\n"
+    ));
+    let (c, e, freed) = (
+        rules(&policy, "c", &["deploy"]),
+        rules(&policy, "e", &["deploy"]),
+        rules(&policy, "e", &["deploy", "sre"]),
+    );
+    assert!(c.may_hold() && !c.gates_commits());
+    assert!(e.gates_commits() && !e.may_hold());
+    assert!(!freed.gates_commits() && !freed.may_hold());
+    assert_eq!(e.commit_rule("rows").unwrap().terms.rows_over, 0);
+    assert!(
+        e.commit_rule("ask").is_none()
+            && c.commit_rule("ask").is_none()
+            && freed.commit_rule("rows").is_none()
+    );
+}
+
+#[test]
 fn an_exception_frees_from_asking() {
     let policy = guarded(&ASK.replace("action: approve", "action: approve, except: 'group:sre'"));
     let operation = operation("update: write app.t; lacks where").unwrap();
