@@ -18,6 +18,8 @@
 mod delivery;
 mod email;
 mod failed;
+#[doc(hidden)]
+pub mod fuzz;
 mod http;
 mod line;
 mod message;

@@ -297,7 +297,7 @@ impl Shared {
             }
             Settled::Again(pause, reason) => {
                 count("retried");
-                tracing::info!(channel = %queue.name, notice = %notice.id, request = %notice.request, %reason, "a notice is tried again");
+                tracing::warn!(channel = %queue.name, notice = %notice.id, request = %notice.request, %reason, "a notice is tried again");
                 let next_at = Some(delivery.at.plus(pause));
                 let state = DeliveryState::Retrying;
                 self.record(Delivery { state, last_error: Some(reason), next_at, ..delivery }, &notice);
@@ -331,13 +331,21 @@ impl Shared {
     /// Takes a place, where there is one.
     fn enter(&self, most: usize) -> bool {
         let more = |waiting: usize| (waiting < most).then(|| waiting.saturating_add(1));
-        self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok()
+        let entered = self.waiting.fetch_update(Ordering::Relaxed, Ordering::Relaxed, more).is_ok();
+        self.gauge();
+        entered
     }
 
     fn leave(&self) {
         self.waiting
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |waiting| waiting.checked_sub(1))
             .ok();
+        self.gauge();
+    }
+
+    fn gauge(&self) {
+        let waiting = u32::try_from(self.waiting.load(Ordering::Relaxed)).unwrap_or(u32::MAX);
+        metrics::gauge!("portcullis_notifications_waiting").set(f64::from(waiting));
     }
 }
 
