@@ -19,7 +19,7 @@ pub mod format;
 #[doc(hidden)]
 pub mod fuzz;
 mod place;
-mod postgres;
+pub mod postgres;
 pub mod reader;
 pub mod recorder;
 pub mod recordings;

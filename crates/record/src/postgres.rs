@@ -42,8 +42,8 @@ fn split(body: &[u8]) -> Option<Vec<Option<&[u8]>>> {
     rest.is_empty().then_some(values)
 }
 
-/// One value.
-pub(crate) fn text(oid: u32, format: Format, value: &[u8]) -> String {
+/// One value as text.
+pub fn text(oid: u32, format: Format, value: &[u8]) -> String {
     let told = match format {
         Format::Text => std::str::from_utf8(value).ok().map(str::to_owned),
         Format::Binary => binary::text(oid, value, 0),
@@ -64,7 +64,7 @@ pub(crate) fn hex(bytes: &[u8]) -> String {
 }
 
 /// A type's name, of those that every server has; the number of any other.
-pub(crate) fn type_name(oid: u32) -> String {
+pub fn type_name(oid: u32) -> String {
     let name = TYPES.iter().find(|(known, _, _)| *known == oid).map(|(_, _, name)| (*name).to_owned());
     let array = || {
         TYPES.iter().find(|(_, array, _)| *array == oid && oid != 0).map(|(_, _, name)| format!("{name}[]"))
