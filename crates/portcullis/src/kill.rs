@@ -1,6 +1,6 @@
 //! `portcullis kill`: ends sessions, and keeps them ended.
 
-use portcullis_api::{KillIdentity, KillSession, LiftIdentity};
+use portcullis_client::{KillIdentity, KillSession, LiftIdentity};
 use portcullis_core::SessionId;
 
 use crate::{

@@ -18,14 +18,19 @@ mod export;
 mod failure;
 mod gateway;
 mod identity;
+mod kept_token;
 mod kill;
 mod local;
+mod login;
+mod logout;
 mod output;
 mod reach;
 mod remote;
 mod replay;
 mod request;
+mod requests;
 mod sessions;
+mod shell;
 mod statements;
 mod test;
 mod token;
@@ -33,7 +38,7 @@ mod whoami;
 
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 
 use output::Format;
 
@@ -70,7 +75,14 @@ enum Command {
     Test(test::Args),
     Explain(explain::Args),
     Reach(reach::Args),
+    Login(login::Args),
+    Logout(logout::Args),
     Request(request::Args),
+    Requests(requests::Args),
+    Approve(requests::answer::ApproveArgs),
+    Deny(requests::answer::DenyArgs),
+    Withdraw(requests::answer::WithdrawArgs),
+    Review(requests::answer::ReviewArgs),
     Whoami(whoami::Args),
     Connections(connections::Args),
     Sessions(sessions::Args),
@@ -81,6 +93,8 @@ enum Command {
     Audit(audit::Args),
     Token(token::Args),
     DevIdp(dev_idp::Args),
+    Completions(shell::CompletionsArgs),
+    Man(shell::ManArgs),
 }
 
 fn main() -> ExitCode {
@@ -94,7 +108,14 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(args, cli.output),
         Command::Explain(args) => explain::run(args, cli.output),
         Command::Reach(args) => reach::run(args, cli.output),
+        Command::Login(args) => login::run(args, cli.output),
+        Command::Logout(args) => logout::run(args),
         Command::Request(args) => request::run(args, cli.output),
+        Command::Requests(args) => requests::run(args, cli.output),
+        Command::Approve(args) => requests::answer::approve(args, cli.output),
+        Command::Deny(args) => requests::answer::deny(args, cli.output),
+        Command::Withdraw(args) => requests::answer::withdraw(args, cli.output),
+        Command::Review(args) => requests::answer::review(args, cli.output),
         Command::Whoami(args) => whoami::run(args, cli.output),
         Command::Connections(args) => connections::run(args, cli.output),
         Command::Sessions(args) => sessions::run(args, cli.output),
@@ -105,6 +126,8 @@ fn main() -> ExitCode {
         Command::Audit(args) => audit::run(args, cli.output),
         Command::Token(args) => token::run(args, cli.output),
         Command::DevIdp(args) => dev_idp::run(args),
+        Command::Completions(args) => shell::completions(args, Cli::command()),
+        Command::Man(args) => shell::man(args, Cli::command()),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,4 +1,4 @@
-//! Finding the gateway and the token: flags, environment, or the data directory of the process file.
+//! Finding the gateway and the token: flags, environment, the data directory of the process file, else what `portcullis login` kept.
 
 use std::{
     io::{IsTerminal as _, Read as _},
@@ -6,13 +6,15 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use portcullis_api::{Client, ClientError};
+use portcullis_client::{Client, ClientError, types::ProviderView};
 use portcullis_core::Secret;
+use portcullis_identity::SignInView;
 
 use crate::{
     documents,
     failure::{Exit, Failure},
     gateway::data::{DataDir, Listeners},
+    kept_token,
 };
 
 /// The longest token read, in bytes.
@@ -32,10 +34,11 @@ pub struct GatewayArgs {
     config: Option<PathBuf>,
 }
 
-/// How an agent's token is given.
+/// How a token is given.
 #[derive(Debug, clap::Args)]
 pub struct TokenArgs {
-    /// A file with the access token; `-` reads standard input. Otherwise PORTCULLIS_TOKEN, otherwise standard input
+    /// A file with the access token; `-` reads standard input. Otherwise PORTCULLIS_TOKEN, otherwise that of `portcullis login`,
+    /// otherwise standard input
     #[arg(long, value_name = "FILE", env = "PORTCULLIS_TOKEN_FILE")]
     token_file: Option<PathBuf>,
 }
@@ -46,15 +49,39 @@ pub struct AdminArgs {
     #[command(flatten)]
     gateway: GatewayArgs,
     /// A file with the gateway's admin token: `admin.token` in its data directory. Otherwise PORTCULLIS_ADMIN_TOKEN, otherwise
-    /// the data directory of `--config`
+    /// the data directory of `--config`, otherwise you, by `portcullis login`
     #[arg(long, value_name = "FILE", env = "PORTCULLIS_ADMIN_TOKEN_FILE")]
     admin_token_file: Option<PathBuf>,
 }
 
 /// An address with what it is trusted by.
-struct Found {
-    url: String,
-    ca: Option<PathBuf>,
+pub struct Found {
+    /// The gateway's web address.
+    pub url: String,
+    /// The certificate to trust; the system's roots without it.
+    pub ca: Option<PathBuf>,
+}
+
+impl Found {
+    /// A client that presents this token.
+    pub fn client(&self, token: Secret<String>) -> Result<Client, Failure> {
+        Client::new(&self.url, self.ca.as_deref(), token).map_err(failed)
+    }
+
+    /// With what people sign in at this gateway, asked for by nobody in particular.
+    pub async fn sign_in_providers(&self) -> Result<Vec<SignInView>, Failure> {
+        let me = self.client(Secret::new(String::new()))?.me().await.map_err(failed)?;
+        let view = |provider: ProviderView| SignInView {
+            name: provider.name,
+            kind: provider.kind,
+            issuer: provider.issuer,
+            client_id: provider.client_id,
+            scopes: provider.scopes,
+            device: provider.device,
+            token: provider.token,
+        };
+        Ok(me.providers.into_iter().map(view).collect())
+    }
 }
 
 impl GatewayArgs {
@@ -65,11 +92,15 @@ impl GatewayArgs {
         }
     }
 
-    fn find(&self) -> Result<Found, Failure> {
+    /// The gateway: by its address, on this machine, else the one that somebody is signed in to.
+    pub fn find(&self) -> Result<Found, Failure> {
         if let Some(url) = &self.gateway {
-            return Ok(Found { url: url.clone(), ca: self.ca.clone() });
+            return Ok(Found { url: url.clone(), ca: self.ca.clone().or_else(|| kept_ca(url)) });
         }
         let Some(data) = self.data()? else {
+            if let Some(kept) = kept_token::Place::of_this_user().map_or(Ok(None), |place| place.only())? {
+                return Ok(Found { url: kept.gateway, ca: self.ca.clone().or(kept.ca) });
+            }
             return Err(Failure::usage("no gateway is named").next(
                 "give --gateway URL (or PORTCULLIS_GATEWAY), or --config gateway.yaml on the gateway's own machine",
             ));
@@ -89,13 +120,27 @@ impl GatewayArgs {
     }
 
     fn client(&self, token: Secret<String>) -> Result<Client, Failure> {
-        let Found { url, ca } = self.find()?;
-        Client::new(&url, ca.as_deref(), token).map_err(failed)
+        self.find()?.client(token)
     }
 
-    /// A client with the agent's token.
+    /// The gateway that flags or environment name, if they do.
+    pub fn named(&self) -> Result<Option<String>, Failure> {
+        if self.gateway.is_none() && self.config.is_none() {
+            return Ok(None);
+        }
+        self.find().map(|found| Some(found.url))
+    }
+
+    /// A client with the token that was given, else with that of whoever is signed in.
     pub fn agent(&self, token: &TokenArgs) -> Result<Client, Failure> {
-        self.client(token.read()?)
+        let token = match token.given()? {
+            Some(token) => token,
+            None => match kept_token::present(&self.find()?.url)? {
+                Some(token) => token,
+                None => token_from_input()?,
+            },
+        };
+        self.client(token)
     }
 }
 
@@ -107,8 +152,16 @@ impl AdminArgs {
             (None, Ok(token)) if !token.trim().is_empty() => Secret::new(token.trim().to_owned()),
             (None, _) => {
                 let Some(data) = self.gateway.data()? else {
+                    let signed_in = match self.gateway.find() {
+                        Ok(found) => kept_token::present(&found.url)?,
+                        Err(_) => None,
+                    };
+                    if let Some(token) = signed_in {
+                        return self.gateway.client(token);
+                    }
                     return Err(Failure::usage("no admin token is given").next(
-                        "give --admin-token-file FILE (or PORTCULLIS_ADMIN_TOKEN), or --config gateway.yaml on the gateway's own machine",
+                        "sign in with `portcullis login`, or give --admin-token-file FILE (or PORTCULLIS_ADMIN_TOKEN), or --config \
+                         gateway.yaml on the gateway's own machine",
                     ));
                 };
                 token_file(&data.admin_token_path())?
@@ -129,17 +182,31 @@ impl AdminArgs {
 }
 
 impl TokenArgs {
-    fn read(&self) -> Result<Secret<String>, Failure> {
+    /// The token by flag or environment.
+    fn given(&self) -> Result<Option<Secret<String>>, Failure> {
         if let Some(path) = &self.token_file {
-            return token_file(path);
+            return token_file(path).map(Some);
         }
         match std::env::var("PORTCULLIS_TOKEN") {
-            Ok(token) if !token.trim().is_empty() => Ok(Secret::new(token.trim().to_owned())),
-            _ if std::io::stdin().is_terminal() => Err(Failure::usage("no token is given")
-                .next("set PORTCULLIS_TOKEN, or give --token-file FILE, or pipe the token in")),
-            _ => token_from(std::io::stdin(), "standard input"),
+            Ok(token) if !token.trim().is_empty() => Ok(Some(Secret::new(token.trim().to_owned()))),
+            _ => Ok(None),
         }
     }
+}
+
+/// The token that is piped in.
+fn token_from_input() -> Result<Secret<String>, Failure> {
+    if std::io::stdin().is_terminal() {
+        return Err(Failure::usage("no token is given").next(
+            "sign in with `portcullis login`, or set PORTCULLIS_TOKEN, or give --token-file FILE, or pipe the token in",
+        ));
+    }
+    token_from(std::io::stdin(), "standard input")
+}
+
+/// The certificate that was trusted when somebody signed in to this gateway.
+fn kept_ca(url: &str) -> Option<PathBuf> {
+    kept_token::Place::of_this_user()?.find(url).ok().flatten()?.ca
 }
 
 fn token_file(path: &Path) -> Result<Secret<String>, Failure> {

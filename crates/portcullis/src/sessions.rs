@@ -1,7 +1,7 @@
 //! `portcullis sessions`: who is connected, who was, and what one of them did.
 
-use portcullis_api::{ClientError, SessionState, SessionView, client::Rows};
-use portcullis_store::{SessionQuery, Sessions};
+use portcullis_client::{ClientError, Rows, SessionState, SessionView};
+use portcullis_store::{Ending, SessionQuery, SessionRow, Sessions};
 
 use crate::{
     failure::Failure,
@@ -112,7 +112,31 @@ fn offline(args: &Args) -> Result<Rows<SessionView>, Failure> {
         ..SessionQuery::default()
     };
     let page = local::store(&data)?.sessions(&query).map_err(|error| Failure::cannot(error.to_string()))?;
-    Ok(Rows { rows: page.rows.into_iter().map(SessionView::from).collect(), next: page.next })
+    Ok(Rows { rows: page.rows.into_iter().map(view).collect(), next: page.next })
+}
+
+/// A row of the index as the API says it.
+fn view(row: SessionRow) -> SessionView {
+    let (state, reason, ended_at) = match row.ending {
+        Ending::Open => (SessionState::Live, None, None),
+        Ending::Ended { at, reason } => (SessionState::Ended, Some(reason), Some(at)),
+        Ending::Refused { at } => (SessionState::Refused, None, Some(at)),
+        Ending::Lost { at } => (SessionState::Lost, None, Some(at)),
+    };
+    let principal = row.facts.as_deref().and_then(|facts| facts.principal.as_ref());
+    SessionView {
+        session: row.session,
+        started_at: row.started_at,
+        state,
+        reason,
+        ended_at,
+        identity: principal.map(|principal| principal.key().to_string()),
+        statements: row.allowed.saturating_add(row.held).saturating_add(row.denied),
+        denied: Some(row.denied),
+        bytes_in: row.bytes_in,
+        bytes_out: row.bytes_out,
+        facts: row.facts,
+    }
 }
 
 fn row(session: &SessionView) -> Vec<String> {

@@ -1,6 +1,6 @@
 //! `portcullis audit search`: what happened.
 
-use portcullis_api::{ClientError, client::Rows};
+use portcullis_client::{ClientError, Rows};
 use portcullis_core::{AuditEvent, RequestStep, SessionFacts, SessionId, Timestamp, Verdict};
 use portcullis_store::{AuditQuery, Order};
 use serde::Deserialize;

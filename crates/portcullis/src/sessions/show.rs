@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, ops::ControlFlow};
 
-use portcullis_api::{RecordingView, SessionDetail};
+use portcullis_client::{RecordingView, SessionDetail};
 use portcullis_core::{RuleRef, Timestamp, Verdict};
 use portcullis_record::{View, What};
 use serde::Serialize;

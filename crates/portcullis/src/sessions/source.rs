@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use portcullis_api::{Client, RecordingView, SessionDetail, SessionState, SessionView};
+use portcullis_client::{Client, RecordingView, SessionDetail, SessionState, SessionView};
 use portcullis_core::{SessionFacts, SessionId, Timestamp, Verdict};
 use portcullis_record::{Error, Recording, Seek, State, View, Views, What};
 
