@@ -3,7 +3,7 @@
 //! The provider's device flow (RFC 8628), or a browser that comes back to a port of this machine. What is got is presented to the
 //! gateway, which verifies it as it does any token: here only what protects the person is checked (state, nonce, issuer, PKCE).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use portcullis_core::{Clock, Secret, Timestamp};
 use reqwest::Url;
@@ -26,6 +26,9 @@ mod loopback;
 
 pub use device::DeviceCode;
 pub use loopback::Loopback;
+
+/// Longest lifetime of a token that is believed here: it only decides when to renew.
+const LONGEST: Duration = Duration::from_secs(366 * 24 * 3600);
 
 /// One provider, as a public client signs in with it.
 pub struct Terminal {
@@ -155,7 +158,7 @@ impl Terminal {
             return Err(self.unavailable("it gave no id token"));
         }
         let (token, expires_at) = match (self.view.token.as_str(), &granted.id, ends) {
-            ("id", Some(id), Some(ends)) => (id.clone(), ends),
+            ("id", Some(id), Some(ends)) => (id.clone(), ends.min(now.plus(LONGEST))),
             ("id", _, _) => return Err(self.unavailable("it gave no id token")),
             _ => (granted.access, now.plus(granted.lives)),
         };

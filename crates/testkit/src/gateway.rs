@@ -249,6 +249,7 @@ impl Gateway {
         let output = tokio::process::Command::new(&self.options.program)
             .args(arguments)
             .current_dir(self.home.path())
+            .env("XDG_STATE_HOME", self.home.join("state"))
             .env("PORTCULLIS_CONFIG", self.home.join("gateway.yaml"))
             .env("PORTCULLIS_GATEWAY", self.web())
             .env("PORTCULLIS_CA", self.certificate())

@@ -294,6 +294,8 @@ pub async fn run(args: &[&str], env: &[(&str, &str)], dir: &std::path::Path) -> 
     }
     command
         .args(args)
+        // Whoever runs the tests may be signed in somewhere.
+        .env("XDG_STATE_HOME", dir.join("state"))
         .envs(env.iter().copied())
         .env("NO_COLOR", "1")
         .current_dir(dir)

@@ -20,6 +20,7 @@ mod drain;
 mod kills;
 mod lab;
 mod liveness;
+mod login;
 mod logs;
 mod manual;
 mod masks;
