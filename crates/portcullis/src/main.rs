@@ -19,11 +19,8 @@ mod failure;
 mod gateway;
 mod identity;
 mod kept_token;
-mod kept_token;
 mod kill;
 mod local;
-mod login;
-mod logout;
 mod login;
 mod logout;
 mod output;
@@ -80,8 +77,6 @@ enum Command {
     Reach(reach::Args),
     Login(login::Args),
     Logout(logout::Args),
-    Login(login::Args),
-    Logout(logout::Args),
     Request(request::Args),
     Requests(requests::Args),
     Approve(requests::answer::ApproveArgs),
@@ -113,8 +108,6 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(args, cli.output),
         Command::Explain(args) => explain::run(args, cli.output),
         Command::Reach(args) => reach::run(args, cli.output),
-        Command::Login(args) => login::run(args, cli.output),
-        Command::Logout(args) => logout::run(args),
         Command::Login(args) => login::run(args, cli.output),
         Command::Logout(args) => logout::run(args),
         Command::Request(args) => request::run(args, cli.output),
