@@ -12,11 +12,12 @@ use crate::{
         KeySet,
         source::{Keys, Metadata},
     },
+    sign_in::{Callback, Flow, endpoints::Endpoints},
     verify::{self, Context},
 };
 
 /// Runs every decoder a peer or an issuer can reach: the bytes as a token; as a header and as claims, with which the judgement goes on as if
-/// the signature had been good; as a key set and as a discovery document. Nothing may panic, and no token may verify.
+/// the signature had been good; as a key set and as a discovery document; as what a browser brings back. Nothing may panic, and no token may verify.
 #[doc(hidden)]
 pub fn fuzz_token(bytes: &[u8]) {
     let now = Timestamp::from_seconds(1_790_000_000);
@@ -48,6 +49,11 @@ pub fn fuzz_token(bytes: &[u8]) {
     drop(KeySet::parse(bytes));
     if let Ok(url) = "https://idp.example/.well-known/openid-configuration".parse() {
         drop(Metadata::parse(bytes, "https://idp.example", &url));
+        drop(Endpoints::parse(bytes, "https://idp.example", &url));
+    }
+    if let Ok(text) = std::str::from_utf8(bytes) {
+        drop(Flow::from_text(text));
+        drop(Callback::from_query(text));
     }
 }
 

@@ -95,6 +95,8 @@ async fn a_code_becomes_tokens_once() {
 #[tokio::test]
 async fn a_code_needs_its_verifier() {
     let lab = Lab::start().await;
+    let without = code(&sign_in(&lab, "sam", "").await);
+    redeem(&lab, &without, "").await.oauth_error(400, "invalid_request", 900_144);
     let code = code(&sign_in(&lab, "sam", "").await);
     redeem(&lab, &code, "wrong").await.oauth_error(400, "invalid_grant", 501_481);
     redeem(&lab, &code, VERIFIER).await.oauth_error(400, "invalid_grant", 70008);

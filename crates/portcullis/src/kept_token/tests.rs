@@ -195,3 +195,24 @@ async fn a_token_that_cannot_be_renewed_is_used_to_its_end_and_no_longer() {
     place.keep(&kept(&idp.issuer().unwrap(), ends, None)).unwrap();
     assert!(present().await.unwrap_err().to_string().contains("your sign-in is over"));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn commands_at_the_same_time_renew_once() {
+    let clock = ManualClock::default();
+    let (idp, (_scratch, place)) = (issuer(&clock).await, place());
+    let first = refresh_token(&idp).await;
+    place.keep(&kept(&idp.issuer().unwrap(), clock.now(), Some(&first))).unwrap();
+    let asked = idp.requests().token;
+    let one = || {
+        let (place, clock) = (place.clone(), clock.clone());
+        // A thread of its own, as a command has: the lock is waited for where the command waits.
+        tokio::task::spawn_blocking(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            runtime.block_on(place.present(GATEWAY, Arc::new(clock))).unwrap().unwrap().expose().clone()
+        })
+    };
+    let (a, b, c) = tokio::join!(one(), one(), one());
+    let tokens = [a.unwrap(), b.unwrap(), c.unwrap()];
+    assert!(tokens.iter().all(|token| *token == tokens[0] && token != "access-token"));
+    assert_eq!(idp.requests().token, asked + 1);
+}

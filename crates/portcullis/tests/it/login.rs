@@ -191,6 +191,18 @@ async fn a_person_signs_in_is_known_and_signs_out() {
 }
 
 #[tokio::test]
+async fn signing_out_forgets_the_token_whatever_the_provider_says() {
+    let bench = Bench::new(true).await;
+    let (mut login, address) = bench.login().await;
+    browse(&address).await;
+    assert!(login.wait().await.success(), "{}", login.log());
+    bench.idp.set_issuer_failing(true);
+    let answer = bench.cli(&["logout", "--gateway", &bench.url]).await;
+    assert!(answer.ok().contains("signed out of") && answer.stderr.contains("goes on"), "{answer:?}");
+    assert!(bench.kept().is_empty());
+}
+
+#[tokio::test]
 async fn what_the_gateway_does_not_accept_is_not_kept() {
     let bench = Bench::new(false).await;
     let (mut login, address) = bench.login().await;
