@@ -5,7 +5,7 @@
 //!
 //! OpenID Connect Core 1.0 section 3.1, RFC 6749, RFC 7636 (PKCE), RFC 9207 (issuer in callbacks), RFC 9700 (security best practice).
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use portcullis_core::{PrincipalKey, PrincipalKind, Secret, Timestamp};
 use portcullis_policy::{ProviderKind, SignIn, SignInToken};
@@ -27,6 +27,9 @@ pub use flow::{Callback, Flow};
 use endpoints::Endpoints;
 use grant::{Asker, Granted, NotGranted};
 use id_token::{Expected, Person};
+
+/// How long a list of providers waits for one of them.
+const VIEW_WAIT: Duration = Duration::from_secs(1);
 
 /// Signs people in with the providers that `identity` has in force. Cheap to make and to clone: it keeps nothing of its own.
 #[derive(Clone, Debug)]
@@ -90,20 +93,21 @@ impl SignIns {
         Self { identity }
     }
 
-    /// The providers people sign in with, in the documents' order. Reads discovery documents that are not known yet (five seconds each
-    /// at most); a provider that does not answer is listed without the device flow. Cancel safe.
+    /// The providers people sign in with, in the documents' order. Reads discovery documents that are not known yet, for a second each
+    /// at most; a provider that does not answer is listed without the device flow. Cancel safe.
     pub async fn views(&self) -> Vec<SignInView> {
         let mut views = Vec::new();
         for name in self.identity.sign_in_names() {
             let Some(parts) = self.identity.sign_in_parts(&name) else { continue };
             let Some(sign_in) = &parts.provider.config.sign_in else { continue };
-            let endpoints = parts.provider.endpoints.current().await;
+            let endpoints = tokio::time::timeout(VIEW_WAIT, parts.provider.endpoints.current()).await;
+            let device = matches!(endpoints, Ok(Ok(endpoints)) if endpoints.device.is_some());
             views.push(SignInView {
                 kind: parts.provider.config.kind.as_str().to_owned(),
                 issuer: issuer(&parts).to_owned(),
                 client_id: sign_in.client_id.clone(),
                 scopes: scopes(sign_in),
-                device: endpoints.is_ok_and(|endpoints| endpoints.device.is_some()),
+                device,
                 token: sign_in.token.as_str().to_owned(),
                 name,
             });
