@@ -168,7 +168,16 @@ impl Access {
     /// # Errors
     /// A [`Refusal`] with the deny for the journal and the answer for the peer.
     pub fn authorize(&self, who: &Authenticated, ask: &Ask) -> Result<Permit, Box<Refusal>> {
-        let principal = Arc::clone(who.principal());
+        self.authorize_known(Arc::clone(who.principal()), who.group_source(), ask)
+    }
+
+    /// Private, so that only who is [`Authenticated`] gets here.
+    fn authorize_known(
+        &self,
+        principal: Arc<Principal>,
+        groups: GroupSource,
+        ask: &Ask,
+    ) -> Result<Permit, Box<Refusal>> {
         let now = self.clock.now();
         let refuse = |answer: Answer, kind: &'static str, name: &str, location: Option<String>| {
             let rule = RuleRef { kind: kind.into(), name: name.to_owned(), location };
@@ -188,7 +197,7 @@ impl Access {
         let (grants, window) = match found {
             Found::Active { grants, window } => (grants, window),
             Found::Nothing => {
-                let name = match who.group_source() {
+                let name = match groups {
                     GroupSource::NotStated => {
                         "no grant; the token states no groups, and no directory is asked for them"
                     }
@@ -475,3 +484,6 @@ fn allow_decision(grants: &[Arc<Grant>], read_only: bool) -> Decision {
         obligations,
     }
 }
+
+#[cfg(test)]
+mod tests;

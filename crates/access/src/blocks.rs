@@ -48,9 +48,8 @@ impl Blocks {
 
     /// The block on every connection.
     pub(crate) fn everywhere(&self, principal: &PrincipalKey, now: Timestamp) -> Option<Block> {
-        let keeps_out = |block: &&Block| {
-            block.connection.is_none() && block.principal == *principal && now < block.until
-        };
+        let keeps_out =
+            |block: &&Block| block.connection.is_none() && block.principal == *principal && now < block.until;
         self.lock().iter().find(keeps_out).cloned()
     }
 

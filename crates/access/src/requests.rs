@@ -18,7 +18,7 @@ mod said;
 mod state;
 mod store;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod what;
 
 pub use answer::{AnswerRefused, AnswerRules, Ballot, Terms, WhyNot};
