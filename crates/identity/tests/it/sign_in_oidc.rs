@@ -357,3 +357,23 @@ async fn where_people_sign_in_is_read_once_an_hour() {
     assert_eq!(shop.server.count("openid-configuration"), 1);
     assert!(shop.sign_ins.views().await.iter().all(|view| !view.device));
 }
+
+#[tokio::test]
+async fn an_issuer_that_is_silent_delays_the_list_of_providers_by_a_second() {
+    let device = json!({ "device_authorization_endpoint": "http://127.0.0.1:9/device" });
+    let shop = Shop::new(device, |_| {}).await;
+    shop.server.hold();
+    let sign_ins = shop.sign_ins.clone();
+    let asking = tokio::spawn(async move { sign_ins.views().await });
+    shop.server.wait_for("openid-configuration", 1).await;
+    tokio::time::pause();
+    tokio::time::advance(std::time::Duration::from_secs(1)).await;
+    tokio::time::resume();
+    let views = asking.await.unwrap();
+    assert_eq!(
+        views.iter().map(|view| (view.name.as_str(), view.device)).collect::<Vec<_>>(),
+        [("ci", false)]
+    );
+    shop.server.release();
+    assert!(shop.sign_ins.views().await.iter().all(|view| view.device));
+}
