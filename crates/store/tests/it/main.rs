@@ -8,6 +8,7 @@
 )]
 
 mod opening;
+mod requests;
 mod runs;
 mod searching;
 mod sessions;
