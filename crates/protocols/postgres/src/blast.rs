@@ -7,11 +7,16 @@
 //!
 //! **Does not** decide whether a statement is held, or record anything: what it finds stands in the request alone.
 //!
-//! **How to read it**: [`work_out`].
+//! **How to read it**: [`work_out`]; `behind` (what may be asked at all, and why), `rows` (running it to be taken back), `plan`,
+//! `sizes`, `login`.
 //!
 //! **References**: PostgreSQL documentation, "EXPLAIN", "SET TRANSACTION", 55.2.3 "Extended Query".
 
-use std::sync::Arc;
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use portcullis_access::{
@@ -21,7 +26,11 @@ use portcullis_access::{
 use portcullis_core::{ResourceRef, StatementKind};
 use portcullis_policy::{Preview, SessionRules};
 use portcullis_proxy::gate::Gate;
-use portcullis_sql::SearchPaths;
+use portcullis_sql::{
+    SearchPaths,
+    preview::{self, NotPreviewed},
+};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
 
 use crate::{
     codec::bind::{Bind, Format},
@@ -30,6 +39,26 @@ use crate::{
     upstream::Logins,
 };
 
+mod behind;
+#[doc(hidden)]
+pub mod hook;
+mod login;
+mod names;
+mod plan;
+mod rows;
+mod sizes;
+
+use behind::Refusal;
+use login::{Access, Login, Trouble};
+use names::Names;
+use plan::Conditions;
+
+/// All of it takes no longer than this.
+const OVERALL: Duration = Duration::from_secs(10);
+/// The most that are worked out at once in the whole process.
+const MOST_AT_ONCE: usize = 4;
+/// The most on one connection.
+const MOST_ON_ONE: usize = 2;
 /// The most tables that are told.
 const MAX_TABLES: usize = 100;
 
@@ -93,7 +122,7 @@ pub(crate) fn settled_path(paths: &SearchPaths) -> Option<String> {
     (!paths.is_unknown()).then(|| names.join(", "))
 }
 
-/// Works it out, within [`OVERALL`]. Whatever fails is said in the answer; tables and columns are always there.
+/// Works it out, within [`OVERALL`]. Whatever fails is said in the answer; the tables and columns are always there.
 ///
 /// Cancel safety: dropping it closes the login, and the server rolls back what was open on it.
 pub(crate) async fn work_out(
@@ -102,14 +131,153 @@ pub(crate) async fn work_out(
     permit: Arc<Permit>,
     question: Question,
 ) -> BlastRadius {
-    let base = BlastRadius { tables: tables(&question.resources), ..BlastRadius::default() };
-    let _ = (gate, logins, permit);
-    BlastRadius { state: BlastState::Unavailable, why: "the upstream was not asked".to_owned(), ..base }
+    let mut found = BlastRadius { tables: tables(&question.resources), ..BlastRadius::default() };
+    let asked = tokio::time::timeout(OVERALL, ask(&gate, &logins, &permit, &question, &mut found)).await;
+    let why = match asked {
+        Ok(Ok(())) => None,
+        Ok(Err(refusal)) => Some(refusal.words()),
+        Err(_) => Some("it took longer than 10 seconds, and was given up".to_owned()),
+    };
+    if let Some(why) = &why
+        && question.preview == Preview::Rows
+        && found.exact_rows.is_none()
+        && found.not_counted.is_empty()
+    {
+        found.not_counted.clone_from(why);
+    }
+    match why {
+        Some(why) if found.plan.is_empty() => {
+            found.state = BlastState::Unavailable;
+            found.why = why;
+        }
+        // What is missing then is the count, which has words of its own.
+        _ => found.state = BlastState::Ready,
+    }
+    found
+}
+
+async fn ask(
+    gate: &Gate,
+    logins: &Logins,
+    permit: &Permit,
+    question: &Question,
+    found: &mut BlastRadius,
+) -> Result<(), Refusal> {
+    let why = |why: &str| Refusal::Why(why.to_owned());
+    // What is not about tables alone, or means something only in its own session, is not asked about.
+    let names = names::read(&question.resources).map_err(why)?;
+    if !question.classified {
+        return Err(why("the statement is not understood completely"));
+    }
+    if !stands_alone(question) {
+        return Err(why("a statement before it in the same text may change what it means"));
+    }
+    let path = question.search_path.as_deref();
+    let path = path.ok_or_else(|| why("the search path or the role of the session is not certain"))?;
+    let text = question.text.clone();
+    let explained = off_reactor(move || preview::explain(&text)).await;
+    if names.named.is_empty() && explained.is_err() {
+        return Err(explained.err().map_or_else(|| why("there is nothing to ask"), Refusal::Why));
+    }
+    let _turn = turn(permit).await.ok_or_else(|| why("the gateway is shutting down"))?;
+    let mut login = Login::open(gate, logins, permit).await?;
+    login.begin(Access::ReadOnly).await?;
+    match explained {
+        Ok(explained) => plan(&mut login, question, &names, path, &explained, found).await?,
+        Err(no_plan) => match sizes::ask(&mut login, &names, &question.kinds).await? {
+            Some(sizes) => (found.estimated_rows, found.plan) = (sizes.rows, sizes.text),
+            None => return Err(Refusal::Why(no_plan)),
+        },
+    }
+    login.roll_back().await?;
+    if question.preview == Preview::Rows {
+        match rows::count(&mut login, question, &names, path, found.estimated_rows).await {
+            Ok(counted) => {
+                found.exact_rows = Some(counted.rows);
+                (found.before, found.after) = (counted.before, counted.after);
+            }
+            Err(refusal) => found.not_counted = refusal.words(),
+        }
+    }
+    login.leave().await;
+    Ok(())
+}
+
+/// Whether what stands before the statement in its text leaves its meaning as it is: nothing of that has run on another login.
+fn stands_alone(question: &Question) -> bool {
+    let only_data = |kind: &StatementKind| {
+        matches!(
+            kind.as_str(),
+            "select"
+                | "values"
+                | "insert"
+                | "update"
+                | "delete"
+                | "merge"
+                | "begin"
+                | "transaction"
+                | "savepoint"
+        )
+    };
+    let mut before = question.prepared.statements().iter().take(question.statement);
+    before.all(|statement| statement.settings().is_empty() && statement.kinds().iter().all(only_data))
+}
+
+/// The plan, inside a read-only transaction.
+async fn plan(
+    login: &mut Login,
+    question: &Question,
+    names: &Names,
+    path: &str,
+    explained: &str,
+    found: &mut BlastRadius,
+) -> Result<(), Refusal> {
+    behind::may_be_planned(login, &names.named).await?;
+    login.look_along(path).await?;
+    let parameters = question.parameters.clone().unwrap_or_default();
+    let answer = login.run(explained, &parameters, 0).await?.texts()?;
+    let json = answer.first().and_then(|row| row.first()).ok_or(Trouble::Odd)?;
+    let conditions = if question.masks.is_some() { Conditions::Hidden } else { Conditions::Shown };
+    let plan =
+        plan::read(json, conditions).ok_or_else(|| Refusal::Why("the plan was not understood".to_owned()))?;
+    (found.estimated_rows, found.plan) = (Some(plan.rows), plan.text);
+    Ok(())
+}
+
+/// A turn: few logins at once in the whole process, fewer on one connection. Others wait within their own time.
+async fn turn(permit: &Permit) -> Option<(OwnedSemaphorePermit, SemaphorePermit<'static>)> {
+    static ALL: Semaphore = Semaphore::const_new(MOST_AT_ONCE);
+    static EACH: Mutex<BTreeMap<String, Weak<Semaphore>>> = Mutex::new(BTreeMap::new());
+    let of_connection = {
+        let mut each = EACH.lock().unwrap_or_else(PoisonError::into_inner);
+        each.retain(|_, known| known.strong_count() > 0);
+        let name = permit.connection().name.to_string();
+        let known = each.get(&name).and_then(Weak::upgrade);
+        let of_connection = known.unwrap_or_else(|| Arc::new(Semaphore::new(MOST_ON_ONE)));
+        each.insert(name, Arc::downgrade(&of_connection));
+        of_connection
+    };
+    // The connection's first: who waits for it takes no turn from others.
+    let own = of_connection.acquire_owned().await.ok()?;
+    Some((own, ALL.acquire().await.ok()?))
+}
+
+/// Parsing has a thread of its own; waiting for it must not hold up others.
+async fn off_reactor<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, NotPreviewed> + Send + 'static,
+) -> Result<T, String> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|why| why.to_string()),
+        Err(_) => Err("the statement could not be looked at".to_owned()),
+    }
 }
 
 /// Tables and columns, as the statement was judged by them.
 fn tables(resources: &[ResourceRef]) -> Vec<TableTouched> {
-    let is_table = |pair: &&ResourceRef| !pair.resource.as_str().contains('/');
+    let is_table = |pair: &&ResourceRef| {
+        let resource = pair.resource.as_str();
+        !["server/", "session/", "channel/"].iter().any(|start| resource.starts_with(start))
+    };
     let touched = |pair: &ResourceRef| TableTouched {
         table: pair.resource.to_string(),
         columns: pair.columns.clone(),

@@ -24,6 +24,20 @@ pub mod sqlstate {
     pub const PROTOCOL_VIOLATION: &str = "08P01";
     /// `feature_not_supported`
     pub const FEATURE_NOT_SUPPORTED: &str = "0A000";
+    /// `successful_completion`: what a NOTICE of the gateway has, as those of the server
+    pub const SUCCESSFUL_COMPLETION: &str = "00000";
+    /// `no_active_sql_transaction`: what may run inside a transaction block only
+    pub const NO_ACTIVE_TRANSACTION: &str = "25P01";
+    /// `in_failed_sql_transaction`
+    pub const IN_FAILED_TRANSACTION: &str = "25P02";
+    /// `configuration_limit_exceeded`: too many requests wait
+    pub const CONFIGURATION_LIMIT: &str = "53400";
+    /// `lock_not_available`: approved by a person first, then run again
+    pub const LOCK_NOT_AVAILABLE: &str = "55P03";
+    /// `query_canceled`: nobody answered in time, or what waited was taken back
+    pub const QUERY_CANCELED: &str = "57014";
+    /// `system_error`: the gateway cannot file or use a request now
+    pub const SYSTEM_ERROR: &str = "58000";
     /// `invalid_authorization_specification`
     pub const INVALID_AUTHORIZATION: &str = "28000";
     /// `invalid_password`

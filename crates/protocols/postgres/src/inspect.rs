@@ -5,14 +5,18 @@
 //! statement leaves client and server in the same transaction state (see `refuse`).
 //!
 //! **How to read it**: [`Inspector::frontend`] (client to server), `extended` (Bind and Execute), `stream` (long messages),
-//! `backend` (server to client), `results` (rows: masked, recorded), `judge` (text to decision), `refuse` (what happens instead), `probe` (asking the server for its search path).
+//! `hold` (what waits for a person), `commit` (what waits before it is committed), `backend` (server to client), `results` (rows: masked, recorded), `judge` (text to decision), `refuse` (what happens instead), `probe` (asking the server for its search path).
 //!
 //! **References**: PostgreSQL documentation, 55.2 "Message Flow".
 
 use std::{collections::VecDeque, sync::Arc};
 
 use portcullis_core::EndReason;
-use portcullis_proxy::{buffer::ReadBuffer, fingerprint::FingerprintKey, gate::GateSession};
+use portcullis_proxy::{
+    buffer::ReadBuffer,
+    fingerprint::FingerprintKey,
+    gate::{GateSession, Interrupt},
+};
 use portcullis_record::Parameters;
 use portcullis_sql::SessionEffect;
 
@@ -24,6 +28,7 @@ use crate::{
         limits::significant,
     },
     session::{
+        commits::{Commits, Gated},
         expected::{Expect, Plan},
         flight::{CopyGate, Effect, Flight, OwnPoint},
         names::{MAX_TEXT, Names, Prepared, weight},
@@ -32,7 +37,9 @@ use crate::{
 };
 
 mod backend;
+mod commit;
 mod extended;
+mod hold;
 mod judge;
 mod probe;
 mod refuse;
@@ -40,6 +47,8 @@ mod results;
 mod stream;
 
 use extended::effects_of;
+pub(crate) use hold::NextHold;
+use hold::{Given, Hold, Passage, Subject};
 pub(crate) use judge::{Judge, masks_columns};
 use refuse::{Refusals, Unit};
 use stream::Streaming;
@@ -68,6 +77,21 @@ pub(crate) struct Inspector {
     down_left: usize,
     encoding: Encoding,
     told_fatal: bool,
+    /// The message at the front waits for a person.
+    hold: Option<Box<Hold>>,
+    /// What ran in the open transaction whose commit may have to wait.
+    commits: Commits,
+    /// How the client takes back what waits.
+    interrupt: Arc<Interrupt>,
+    /// Why, as the client said at its start.
+    reason: Box<str>,
+}
+
+/// What a session has from its start, for what waits for a person.
+#[derive(Debug, Default)]
+pub(crate) struct Asking {
+    pub(crate) interrupt: Arc<Interrupt>,
+    pub(crate) reason: Box<str>,
 }
 
 /// Limits of the process file that count here.
@@ -108,6 +132,8 @@ pub(crate) enum Blocked {
     Catalog,
     /// A new text must be analysed off the reactor.
     Analysis(Arc<str>),
+    /// It waits for a person: [`Inspector::next_hold`] says what for.
+    Hold,
 }
 
 /// A message that must wait, or the session's end.
@@ -151,6 +177,7 @@ impl Inspector {
         fingerprints: FingerprintKey,
         limits: InspectLimits,
         nonce: &[u8; 16],
+        asking: Asking,
     ) -> Self {
         Self {
             session,
@@ -167,6 +194,10 @@ impl Inspector {
             down_left: 0,
             encoding: Encoding { standard_strings: true, utf8: true, changing: false },
             told_fatal: false,
+            hold: None,
+            commits: Commits::default(),
+            interrupt: asking.interrupt,
+            reason: asking.reason,
         }
     }
 
@@ -262,6 +293,9 @@ impl Inspector {
                     self.message(frame.bytes, out)?;
                 }
                 buffer.consume(length);
+                if self.hold.is_some() {
+                    self.hold_is_over();
+                }
                 Ok(())
             }
         }
@@ -326,8 +360,30 @@ impl Inspector {
             Err(refused) => Err(refused),
         };
         match judged {
-            Ok((analysis, verdicts)) => {
-                let plans = self.begin(&analysis, out, verdicts, Bound::NOTHING)?;
+            Ok((analysis, mut verdicts)) => {
+                if (verdicts.gates || self.commits.is_open())
+                    && self.gate_text(&analysis, &mut verdicts, out)? == Passage::Shut
+                {
+                    return Ok(());
+                }
+                if let Some(why) = &mut verdicts.hold {
+                    let subject = Subject {
+                        unit: Unit::Query,
+                        bytes,
+                        prepared: Some(&analysis),
+                        text: Arc::clone(analysis.text()),
+                        types: &[],
+                        values: Given::Nothing,
+                        print: None,
+                    };
+                    if self.held(&subject, why, out)? == Passage::Shut {
+                        return Ok(());
+                    }
+                }
+                let Begun { plans, gated } = self.begin(&analysis, out, verdicts, Bound::NOTHING)?;
+                for (at, gated) in gated {
+                    self.counts(plans.get(at), gated)?;
+                }
                 self.judge.runs(None);
                 self.flight.own_point(effects_of(&analysis));
                 self.results.expected.push(Expect::Query { plans, at: 0 });
@@ -360,8 +416,12 @@ impl Inspector {
         match judged {
             Ok(prepared) => {
                 let name = significant(parse.name).to_vec();
-                let weight = weight(&prepared) + name.len();
-                self.flight.gather_effect(Effect::Parse { name, prepared, weight });
+                // Kept where a person may be shown the values that come with it.
+                let types = (self.judge.rules().may_hold() && parse.types().len() > 0)
+                    .then(|| parse.types().collect::<Box<[u32]>>());
+                let weight =
+                    weight(&prepared) + name.len() + types.as_ref().map_or(0, |types| 4 * types.len());
+                self.flight.gather_effect(Effect::Parse { name, prepared, weight, types });
                 self.results.expected.push(Expect::Completion);
                 out.up.push_slice(bytes);
                 Ok(())
@@ -386,7 +446,23 @@ impl Inspector {
         }
         let binds = (!call.arguments.is_empty()).then(|| print.finish());
         match self.judge.function(call.oid, &self.session) {
-            Ok(mut judged) => {
+            Ok((mut judged, why)) => {
+                if let Some(mut why) = why {
+                    let subject = Subject {
+                        unit: Unit::FunctionCall,
+                        bytes,
+                        prepared: None,
+                        text: self.judge.function_text(call.oid),
+                        types: &[],
+                        values: Given::Arguments(call),
+                        print: binds.clone(),
+                    };
+                    if self.held(&subject, &mut why, out)? == Passage::Shut {
+                        return Ok(());
+                    }
+                    judged = why.approved(0).unwrap_or(judged);
+                }
+                self.judge.calls(call.oid);
                 self.judge.runs(None);
                 self.session.note(&mut judged, None, binds)?;
                 self.flight.own_point(VecDeque::new());
@@ -396,6 +472,16 @@ impl Inspector {
             }
             Err(refused) => self.refuse(Unit::FunctionCall, *refused, out),
         }
+    }
+
+    /// A statement is sent that counts at commit.
+    fn counts(&mut self, plan: Option<&Arc<Plan>>, gated: Arc<Gated>) -> Result<(), Stop> {
+        let Some(plan) = plan else {
+            let detail = "a statement whose rows count has no plan".to_owned();
+            return Err(Stop::End(EndReason::Internal { detail }));
+        };
+        self.commits.sent(plan.number, gated);
+        Ok(())
     }
 
     fn describe(&mut self, named: Named<'_>) {
@@ -491,8 +577,9 @@ impl Inspector {
         out: &mut Outputs,
         verdicts: judge::Verdicts,
         bound: Bound<'_>,
-    ) -> Result<Vec<Arc<Plan>>, Stop> {
-        let (settings, plans) = self.judge.note(analysis, verdicts, &mut self.session, bound, out)?;
+    ) -> Result<Begun, Stop> {
+        let judge::Noted { settings, plans, gated } =
+            self.judge.note(analysis, verdicts, &mut self.session, bound, out)?;
         self.results.touches(&plans);
         self.encoding.changing |= settings == judge::Settings::Encoding;
         for statement in analysis.statements() {
@@ -511,8 +598,15 @@ impl Inspector {
             }
         }
         self.speak(out);
-        Ok(plans)
+        Ok(Begun { plans, gated })
     }
+}
+
+/// What a noted text's results are.
+struct Begun {
+    plans: Vec<Arc<Plan>>,
+    /// Statements that count at commit, by place.
+    gated: Vec<(usize, Arc<Gated>)>,
 }
 
 /// The values a statement is run with.

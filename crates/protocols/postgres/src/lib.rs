@@ -12,8 +12,8 @@
 //! **References**: PostgreSQL documentation, chapter 55 "Frontend/Backend Protocol"; RFC 5802 and 7677 (SCRAM), RFC 7628
 //! (OAUTHBEARER).
 
-#[allow(dead_code, reason = "called where statements are held")]
-mod blast;
+#[doc(hidden)]
+pub mod blast;
 pub mod catalog;
 pub mod codec;
 mod connect;

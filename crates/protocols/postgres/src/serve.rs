@@ -10,7 +10,7 @@ use portcullis_core::{
 use portcullis_policy::PgAuthentication;
 use portcullis_proxy::{
     CancelMap, Transport,
-    gate::{Admitted, Gate, GateSession},
+    gate::{Admitted, Gate, GateSession, Interrupt},
     listener,
 };
 use portcullis_sql::{Analyzer, CatalogSnapshot, SearchPath, SearchPaths};
@@ -22,7 +22,7 @@ use crate::{
     connect,
     error::Error,
     handshake::{Accepted, Asked, Credentials, Failed, Greeting, Method, Negotiation, Plaintext, Waiting},
-    inspect::{self, InspectLimits, Inspector, Judge},
+    inspect::{self, Asking, InspectLimits, Inspector, Judge},
     session::{Around, Session},
     upstream::{self, Logins, Upstream, UpstreamKey},
 };
@@ -58,6 +58,7 @@ impl std::fmt::Debug for Postgres {
 pub struct Cancellable {
     permit: Arc<Permit>,
     key: UpstreamKey,
+    interrupt: Arc<Interrupt>,
 }
 
 impl Postgres {
@@ -140,7 +141,7 @@ impl Postgres {
         };
         let mut gated = self.gate.open(permit);
         match self.begin(&mut gated, credentials, &waiting).await {
-            Ok(begun) => self.welcome(gated, begun, waiting).await,
+            Ok(begun) => self.welcome(gated, begun, waiting, &ask.reason).await,
             Err(error) => {
                 tracing::warn!(%session, %error, "the upstream session could not be opened");
                 let reason = self.not_begun(&mut gated, &error).await;
@@ -211,18 +212,24 @@ impl Postgres {
         let masks = database.work_out_masks(&self.gate, connection, &rules, &catalog).await;
         let masks = masks.map_err(catalog_error)?;
         let judge = Judge::new(Arc::clone(&self.analyzer), database, catalog, rules, masks, paths, user);
-        let mut key = None;
+        let (mut key, interrupt) = (None, Arc::<Interrupt>::default());
         if let Some(cancel) = &upstream.cancel {
-            let value = Cancellable { permit, key: cancel.clone() };
+            let value = Cancellable { permit, key: cancel.clone(), interrupt: Arc::clone(&interrupt) };
             key = Some(self.cancels.register(waiting.cancel_key_length(), value).map_err(internal)?);
         }
-        Ok(Begun { upstream, judge, key })
+        Ok(Begun { upstream, judge, key, interrupt })
     }
 
     /// Tells the client that it is in.
-    async fn welcome(&self, gated: GateSession, begun: Begun, waiting: Waiting) -> Option<Session> {
+    async fn welcome(
+        &self,
+        gated: GateSession,
+        begun: Begun,
+        waiting: Waiting,
+        reason: &str,
+    ) -> Option<Session> {
         let session = gated.permit().facts().session;
-        let Begun { upstream, judge, key } = begun;
+        let Begun { upstream, judge, key, interrupt } = begun;
         let mut nonce = [0; 16];
         let limits = InspectLimits { statement: self.gate.limits.statement };
         if aws_lc_rs::rand::fill(&mut nonce).is_err() {
@@ -231,8 +238,10 @@ impl Postgres {
         }
         let fingerprints = self.gate.fingerprints.clone();
         // On the heap from the first: a future keeps room for every place that a value is moved through.
+        let asking = Asking { interrupt: Arc::clone(&interrupt), reason: reason.into() };
+        let state = TransactionStatus::Idle;
         let mut inspector =
-            Box::new(Inspector::new(gated, judge, TransactionStatus::Idle, fingerprints, limits, &nonce));
+            Box::new(Inspector::new(gated, judge, state, fingerprints, limits, &nonce, asking));
         if let Err(reason) = inspector.begins_with(&upstream.parameters) {
             inspector.session.end(&reason);
             let _ = waiting.refuse(&Error::Ended(reason)).await;
@@ -252,6 +261,7 @@ impl Postgres {
                     gate: Arc::clone(&self.gate),
                     logins: Arc::clone(&self.logins),
                     cancel: upstream.cancel,
+                    interrupt,
                     _key: key,
                 };
                 Some(Session::new(inspector, down, upstream.transport, around))
@@ -287,10 +297,15 @@ impl Postgres {
     }
 
     async fn cancel(&self, request: &CancelRequest) {
-        let Some(Cancellable { permit, key }) = self.cancels.find(request.process, &request.key) else {
+        let Some(Cancellable { permit, key, interrupt }) = self.cancels.find(request.process, &request.key)
+        else {
             tracing::info!("a cancel request names no session");
             return;
         };
+        if interrupt.cancel() {
+            // It waits for a person: nothing of it is upstream.
+            return;
+        }
         if let Err(error) = upstream::cancel(&permit, &*self.gate.dial, &self.logins, &key).await {
             tracing::warn!(session = %permit.facts().session, %error, "cancel");
         }
@@ -302,6 +317,7 @@ struct Begun {
     upstream: Upstream,
     judge: Judge,
     key: Option<portcullis_proxy::cancel::CancelRegistration<Cancellable>>,
+    interrupt: Arc<Interrupt>,
 }
 
 /// Asks the upstream session for its search path, and whether it really is read-only.

@@ -25,7 +25,7 @@ use portcullis_core::EndReason;
 use portcullis_proxy::{
     Activity, CancelRegistration, Transport,
     buffer::{Fill, ReadBuffer, WriteQueue},
-    gate::Gate,
+    gate::{Gate, Interrupt},
 };
 use portcullis_sql::AnalysisError;
 use tokio::{io::AsyncWriteExt, sync::Semaphore};
@@ -41,11 +41,14 @@ use crate::{
     upstream::{self, Logins, UpstreamKey},
 };
 
+pub(crate) mod commits;
 pub(crate) mod expected;
 pub(crate) mod flight;
+mod holding;
 pub(crate) mod names;
 pub(crate) mod outputs;
 
+use holding::{Following, Using, Waits};
 use names::Prepared;
 use outputs::Outputs;
 
@@ -68,6 +71,8 @@ pub(crate) struct Around {
     pub(crate) logins: Arc<Logins>,
     /// What cancels a statement of this session upstream.
     pub(crate) cancel: Option<UpstreamKey>,
+    /// How the client takes back what waits for a person.
+    pub(crate) interrupt: Arc<Interrupt>,
     /// The client's cancel key, worth something until this is dropped.
     pub(crate) _key: Option<CancelRegistration<Cancellable>>,
 }
@@ -126,6 +131,12 @@ enum Job {
     Settle(Boxed<Result<(), portcullis_audit::Error>>),
     Catalog(Boxed<Result<(), LoadError>>),
     Analysis(Boxed<(Arc<str>, Result<Prepared, AnalysisError>)>),
+    /// People's answer.
+    Hold(Box<Waits>),
+    /// The approval to be used up.
+    Use(Using),
+    /// The session's rules, where the policy has moved.
+    Follow(Following),
 }
 
 type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
@@ -133,7 +144,11 @@ type Boxed<T> = Pin<Box<dyn Future<Output = T> + Send>>;
 impl Relay {
     /// Ends the session; why.
     async fn end(self: Box<Self>, reason: EndReason) -> EndReason {
-        let Self { mut inspector, around, down, up, out, recorded: position, .. } = *self;
+        let Self { mut inspector, around, down, up, out, recorded: position, job, .. } = *self;
+        if let Some(Job::Hold(mut waits)) = job {
+            // Taken back before anything else: nobody is to say yes to what nobody waits for.
+            waits.leaves(&reason).await;
+        }
         let Outputs { up: to_server, down: to_client, .. } = out;
         // What the client sent before it left still runs, as it would have without a gateway in between.
         let recorded = match reason {
@@ -153,7 +168,8 @@ impl Relay {
     /// Ready when the session must end.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<EndReason> {
         loop {
-            let activity = if self.inspector.is_idle() { Activity::Idle } else { Activity::Busy };
+            let idle = self.inspector.is_idle() || self.inspector.is_holding();
+            let activity = if idle { Activity::Idle } else { Activity::Busy };
             if let Poll::Ready(reason) = self.inspector.session.handle().poll_ended(cx, activity) {
                 return Poll::Ready(reason);
             }
@@ -203,8 +219,11 @@ impl Relay {
                 Blocked::Catalog | Blocked::Analysis(_) if self.job.is_some() => {}
                 Blocked::Catalog => moved |= self.start_catalog(),
                 Blocked::Analysis(text) => moved |= self.start_analysis(text),
+                Blocked::Hold if self.job.is_some() => {}
+                Blocked::Hold => moved |= self.hold(),
             }
         }
+        moved |= self.watch_client(cx)?;
         if !matches!(self.job, Some(Job::Settle(_))) {
             moved |= self.drain_up(cx)?;
         }
@@ -351,6 +370,9 @@ impl Relay {
     fn poll_job(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
         match &mut self.job {
             None => return Ok(false),
+            Some(Job::Hold(_)) => return Ok(self.poll_hold(cx)),
+            Some(Job::Use(_)) => return Ok(self.poll_use(cx)),
+            Some(Job::Follow(_)) => return Ok(self.poll_follow(cx)),
             Some(Job::Settle(settled)) => match settled.as_mut().poll(cx) {
                 Poll::Pending => return Ok(false),
                 Poll::Ready(Ok(())) => {}

@@ -274,13 +274,13 @@ impl Judged {
         self.with(Verdict::Allow, self.decision.rule.clone(), reason)
     }
 
-    /// The deny that a hold becomes.
+    /// The deny that a hold becomes where nobody said yes, and an allow by a rule that only the protocol can apply.
     #[must_use]
-    pub fn not_approved(&self, reason: String) -> Self {
-        self.with(Verdict::Deny, self.decision.rule.clone(), reason)
+    pub fn denied_by(&self, rule: RuleRef, reason: String) -> Self {
+        self.with(Verdict::Deny, rule, reason)
     }
 
-    /// The hold that an allow becomes by a rule that only the protocol can apply: a commit of more than may pass.
+    /// The hold that an allow becomes by such a rule: a commit of more than may pass.
     #[must_use]
     pub fn held_by(&self, rule: RuleRef, reason: String) -> Self {
         self.with(Verdict::Hold, rule, reason)

@@ -54,7 +54,7 @@ impl Inspector {
     }
 
     /// Tells the client what waits to be told, unless a message to it is half written.
-    pub(super) fn speak(&self, out: &mut Outputs) {
+    pub(crate) fn speak(&self, out: &mut Outputs) {
         if self.down_left == 0 {
             out.speak();
         }
@@ -127,6 +127,7 @@ impl Inspector {
             other if self.needs_whole(other)? => Ok(false),
             tag::ERROR_RESPONSE => {
                 self.flight.error();
+                self.commits.failed();
                 self.names.forget_unnamed_portal(self.flight.last_bind_of_front());
                 self.results.expected.failed();
                 Ok(true)
@@ -141,6 +142,12 @@ impl Inspector {
             && let Some(nothing) = self.probed(tag, body)?
         {
             return Ok(Some(nothing));
+        }
+        if let tag::PARSE_COMPLETE | tag::BIND_COMPLETE | tag::CLOSE_COMPLETE | tag::COMMAND_COMPLETE = tag
+            && self.results.expected.completed_ours()
+        {
+            self.flight.answered();
+            return Ok(Some(BytesMut::new()));
         }
         // Every message of the extended protocol but Sync and Flush is answered by exactly one of these, or by an error.
         if let tag::PARSE_COMPLETE
@@ -159,6 +166,7 @@ impl Inspector {
             tag::ERROR_RESPONSE => {
                 let fields = ErrorFields::decode(body).map_err(|error| violation(error.to_string()))?;
                 self.flight.error();
+                self.commits.failed();
                 self.names.forget_unnamed_portal(self.flight.last_bind_of_front());
                 self.told_fatal |= fields.is_fatal();
                 let seen = self.failed(&fields)?;
@@ -217,8 +225,13 @@ impl Inspector {
     fn apply(&mut self, effect: Effect<Prepared>, errored: bool) {
         match effect {
             Effect::SqlPrepare { name, prepared } if errored => self.names.add(&name, prepared),
-            Effect::SqlPrepare { name, prepared } | Effect::Parse { name, prepared, .. } => {
+            Effect::SqlPrepare { name, prepared } => {
                 self.names.set(&name, prepared);
+                self.names.set_types(&name, None);
+            }
+            Effect::Parse { name, prepared, types, .. } => {
+                self.names.set(&name, prepared);
+                self.names.set_types(&name, types);
             }
             Effect::SqlDeallocate { .. } if errored => {}
             Effect::SqlDeallocate { name: Some(name) } | Effect::CloseStatement { name } => {
@@ -256,6 +269,7 @@ impl Inspector {
             self.encoding.changing = false;
             if state == TransactionStatus::Idle {
                 self.names.end_transaction();
+                self.commits.clear();
             }
             self.judge.landed(state == TransactionStatus::Idle);
         }

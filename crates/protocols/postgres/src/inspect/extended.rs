@@ -8,14 +8,20 @@ use portcullis_sql::SessionEffect;
 
 use portcullis_record::{Parameter, Parameters};
 
-use super::{Blocked, Bound, Inspector, Stop, Unit, may_copy, refuse, results::recorded};
+use super::{
+    Begun, Blocked, Bound, Inspector, Stop, Unit,
+    commit::{block_after_any, concerns},
+    hold::{Given, Passage, Subject, Why, digest_by_name},
+    may_copy, refuse,
+    results::recorded,
+};
 use crate::{
     codec::{
         frontend::{self, Named, Target},
         limits::significant,
     },
     session::{
-        expected::{Expect, Plan},
+        expected::{AtGate, Expect, Plan},
         flight::Effect,
         names::{Portal, Prepared},
         outputs::Outputs,
@@ -26,6 +32,8 @@ pub(super) struct BindJudged {
     prepared: Prepared,
     rules: Arc<SessionRules>,
     portal: Vec<u8>,
+    /// Some of it waits for a person, or was approved.
+    pub(super) hold: Option<Box<Why>>,
 }
 
 impl Inspector {
@@ -38,8 +46,24 @@ impl Inspector {
             print.bytes(value.unwrap_or_default());
         }
         match self.bind_judged(bind.statement, bind.portal)? {
-            Ok(judged) => {
+            Ok(mut judged) => {
                 let print = (!bind.values.is_empty()).then(|| print.finish());
+                if let Some(mut why) = judged.hold.take() {
+                    let types = self.names.types(significant(bind.statement)).to_vec();
+                    let subject = Subject {
+                        unit: Unit::Extended,
+                        bytes,
+                        prepared: Some(&judged.prepared),
+                        text: Arc::clone(judged.prepared.text()),
+                        types: &types,
+                        values: Given::Bind(&bind),
+                        print: print.clone(),
+                    };
+                    if self.held(&subject, &mut why, out)? == Passage::Shut {
+                        return Ok(());
+                    }
+                    judged.hold = Some(why);
+                }
                 let each = |each: &mut dyn FnMut(Parameter<'_>)| {
                     for (at, value) in bind.values.iter().enumerate() {
                         let length = value.map_or(0, |value| value.len() as u64);
@@ -77,7 +101,8 @@ impl Inspector {
         };
         let verdicts = self.judge.statements(&prepared, &self.session, &self.names, &self.flight);
         let rules = Arc::clone(self.judge.rules());
-        Ok(verdicts.map(|_| BindJudged { prepared, rules, portal: significant(portal).to_vec() }))
+        let portal = significant(portal).to_vec();
+        Ok(verdicts.map(|verdicts| BindJudged { prepared, rules, portal, hold: verdicts.hold }))
     }
 
     /// Notes an allowed Bind and remembers its portal.
@@ -88,19 +113,27 @@ impl Inspector {
         out: &mut Outputs,
     ) -> Result<(), Stop> {
         let verdicts = self.judge.statements(&judged.prepared, &self.session, &self.names, &self.flight);
-        let Ok(verdicts) = verdicts else {
+        let Ok(mut verdicts) = verdicts else {
             return Err(Stop::End(EndReason::GrantRemoved {
                 detail: "the scope changed during a Bind".to_owned(),
             }));
         };
         let late = self.judge.late(&verdicts);
-        let plan = self.begin(&judged.prepared, out, verdicts, bound)?.into_iter().next();
+        let mut approved = None;
+        if verdicts.hold.is_some() {
+            // What was approved is what is bound: without it the note refuses.
+            verdicts.hold = judged.hold;
+            let by_name = self.judge.runs_by_name(&judged.prepared, &self.names, &self.flight);
+            approved = by_name.ok().map(|by_name| Box::new(digest_by_name(&by_name)));
+        }
+        let Begun { plans, gated } = self.begin(&judged.prepared, out, verdicts, bound)?;
+        let (plan, gated) = (plans.into_iter().next(), gated.into_iter().next().map(|(_, gated)| gated));
         self.flight.gather();
         self.results.expected.push(Expect::Completion);
         self.judge.bound(&judged.portal);
         let name = judged.portal;
         let BindJudged { prepared, rules, .. } = judged;
-        let portal = Portal { prepared, rules, plan, described: false, late, serial: 0 };
+        let portal = Portal { prepared, rules, plan, described: false, late, serial: 0, approved, gated };
         if !self.flight.is_skipped() {
             self.names.set_portal(&name, portal);
             self.flight.binds(self.names.binds());
@@ -151,6 +184,22 @@ impl Inspector {
             Ok(plan) => plan,
             Err(refused) => return self.refuse(Unit::Extended, *refused, out),
         };
+        if self.judge.rules().gates_commits() || self.commits.is_open() {
+            if !self.is_certain(name) {
+                let runnable = self.runnable(name).unwrap_or_default();
+                if let Err(refused) = self.gate_uncertain(&runnable) {
+                    return self.refuse(Unit::Extended, *refused, out);
+                }
+            }
+            if concerns(self.names.portal(name), self.commits.is_open())
+                && self.gate_execute(name, bytes, out)? == Passage::Shut
+            {
+                return Ok(());
+            }
+            if let Some(gated) = self.names.portal(name).and_then(|portal| portal.gated.clone()) {
+                self.counts(plan.as_ref(), gated)?;
+            }
+        }
         if let Some(plan) = &plan {
             self.results.touches(std::slice::from_ref(plan));
         }
@@ -201,17 +250,23 @@ impl Inspector {
             return Err(Box::new(refuse::Refused::portal_unknown(&String::from_utf8_lossy(name))));
         }
         for prepared in &runnable {
-            self.judge.statements(prepared, &self.session, &self.names, &self.flight)?;
+            let verdicts = self.judge.statements(prepared, &self.session, &self.names, &self.flight)?;
+            if verdicts.hold.is_some() || verdicts.gates {
+                let why = "a rule that is in force by now wants a person to see it first; bind it again";
+                return Err(Box::new(self.judge.meant_otherwise(prepared, why, &self.session)));
+            }
         }
         let rules = Arc::clone(self.judge.rules());
         let portal =
             self.names.portal(name).map(|portal| (Arc::clone(&portal.prepared), portal.plan.clone()));
         if let Some((prepared, plan)) = portal {
-            let number = plan.map_or(0, |plan| plan.number);
+            let number = plan.as_ref().map_or(0, |plan| plan.number);
+            let gate = plan.map_or(AtGate::Nothing, |plan| plan.gate);
             let look = self.judge.look_of_any(&[prepared], &self.session, &self.names, &self.flight)?;
-            let plan = look.map(|look| Arc::new(look.plan(number, self.judge.masks())));
+            let plan = look.map(|look| Arc::new(look.plan(number, self.judge.masks()).at_gate(gate)));
             if let Some(portal) = self.names.portal_mut(name) {
                 (portal.rules, portal.plan, portal.described) = (rules, plan, false);
+                portal.gated = None;
             }
         }
         Ok(())
@@ -219,16 +274,22 @@ impl Inspector {
 
     /// Judges a portal again that looks its names up when it runs: what they mean by now is what it does.
     fn judge_late(&mut self, name: &[u8]) -> Result<(), Box<refuse::Refused>> {
-        let Some(Portal { prepared, plan, late: Some(late), .. }) = self.names.portal(name) else {
+        let Some(Portal { prepared, plan, late: Some(late), approved, .. }) = self.names.portal(name) else {
             return Ok(());
         };
         if late.epoch == self.judge.epoch() && !prepared.asks_session() {
             return Ok(());
         }
         let (prepared, plan, late) = (Arc::clone(prepared), plan.clone(), late.clone());
+        let approved = approved.as_deref().copied();
         let verdicts = self.judge.statements(&prepared, &self.session, &self.names, &self.flight)?;
         let now = self.judge.late(&verdicts);
-        if now.as_ref().is_none_or(|now| now.resources != late.resources)
+        // What was approved was approved with the texts that it runs by name: another text of the same tables is another operation.
+        let by_name = self.judge.runs_by_name(&prepared, &self.names, &self.flight);
+        let by_name = by_name.ok().map(|by_name| digest_by_name(&by_name));
+        let unapproved = verdicts.hold.is_some() && (approved.is_none() || approved != by_name);
+        if unapproved
+            || now.as_ref().is_none_or(|now| now.resources != late.resources)
             || !self.judge.looks_like(&verdicts, plan.as_deref())
         {
             let why =
@@ -257,6 +318,7 @@ impl Inspector {
     pub(super) fn executed(&mut self, name: &[u8]) {
         self.judge.runs(Some(name));
         let runnable = self.runnable(name).unwrap_or_default();
+        self.flight.runs(block_after_any(&runnable, self.is_certain(name)));
         if runnable.is_empty() || runnable.iter().any(may_copy) {
             self.flight.may_copy();
         }

@@ -7,21 +7,22 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use portcullis_core::{EndReason, Obligation, ResourceRef};
-use portcullis_policy::SessionRules;
+use portcullis_core::{EndReason, Obligation, ResourceRef, RuleRef};
+use portcullis_policy::{SessionRules, capability::is_counted};
 use portcullis_proxy::gate::{GateSession, Judged};
 use portcullis_sql::{
     Analysis, AnalysisError, Analyzer, Catalog, CatalogSnapshot, SearchPath, SearchPaths, SessionEffect,
-    SessionState, SettingChange, Statement, resource_name,
+    SessionState, SettingChange, Statement, Transaction, resource_name,
 };
 
-use super::{Bound, Stop, refuse::Refused};
+use super::{Bound, Stop, hold::Why, refuse::Refused};
 use crate::{
     catalog::DatabaseCatalog,
     codec::{Report, Severity, limits::significant},
     masking::Masks,
     session::{
-        expected::Plan,
+        commits::Gated,
+        expected::{AtGate, Plan},
         flight::Flight,
         names::{Late, Names, Prepared},
         outputs::Outputs,
@@ -94,6 +95,8 @@ struct Cached {
     opaque: bool,
     /// What it sets, statements it executes included.
     settings: Vec<SettingChange>,
+    /// Where a commit may have to wait for one of its statements: of each, whether the server's count tells of all it changes.
+    gates: Option<Box<[bool]>>,
 }
 
 /// Whether columns are masked for the session, wherever they are.
@@ -101,9 +104,24 @@ pub(crate) fn masks_columns(rules: &SessionRules) -> bool {
     rules.masks().is_some_and(|masks| !masks.columns().is_empty())
 }
 
-/// Allowed judgements, to be found in the cache under this shape.
+/// Judgements none of which is a deny, to be found in the cache under this shape.
 #[derive(Debug)]
-pub(crate) struct Verdicts(u64);
+pub(crate) struct Verdicts {
+    shape: u64,
+    /// A commit may have to wait for some of it.
+    pub(super) gates: bool,
+    /// Some of it waits for a person first.
+    pub(super) hold: Option<Box<Why>>,
+}
+
+/// What noting a text came to.
+pub(super) struct Noted {
+    pub(super) settings: Settings,
+    /// What becomes of the results, one for each statement; none where nothing has to.
+    pub(super) plans: Vec<Arc<Plan>>,
+    /// Statements that count at commit, by place.
+    pub(super) gated: Vec<(usize, Arc<Gated>)>,
+}
 
 /// What noting a statement means for how the next one is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -248,12 +266,13 @@ impl Judge {
         if let Some(cached) = self.cache.get(&shape)
             && cached.epoch == self.epoch
         {
-            return Ok(Verdicts(shape));
+            return Ok(Verdicts { shape, gates: cached.gates.is_some(), hold: None });
         }
         let view = View { names, flight, restructured: self.restructured };
         let resolved = analysis.resolve_fully(&*self.catalog, &self.paths, &view);
         let mut judged = Vec::with_capacity(resolved.len());
-        for resolved in &resolved {
+        let mut hold: Option<Box<Why>> = None;
+        for (at, resolved) in resolved.iter().enumerate() {
             let operation = &resolved.operation;
             let one = if operation.resources.len() > MAX_NAMED {
                 let reason = format!("the statement names more than {MAX_NAMED} objects; split it");
@@ -269,10 +288,19 @@ impl Judge {
                 session.judge(&self.rules, operation)
             };
             if !one.is_allow() {
-                return Err(Box::new(Refused::denied(one)));
+                if !one.is_hold() {
+                    return Err(Box::new(Refused::denied(one)));
+                }
+                let rules = self.rules.holds(operation);
+                hold.get_or_insert_default().add(at, operation, one.clone(), rules);
             }
             judged.push(one);
         }
+        if let Some(why) = &mut hold {
+            why.resources = resolved.iter().flat_map(|r| r.operation.resources.iter().cloned()).collect();
+        }
+        let gates =
+            judged.iter().any(gates).then(|| resolved.iter().map(|r| is_counted(&r.operation)).collect());
         let looks = self.looks(analysis, &resolved, &view, session, Made::Now)?;
         let named: usize = resolved.iter().map(|resolved| resolved.operation.resources.len()).sum();
         let bytes = (judged.len() + named) * OVERHEAD + analysis.text().len();
@@ -280,31 +308,87 @@ impl Judge {
             self.cache.clear();
             self.cached_bytes = 0;
         }
-        // What the session itself decides (EXECUTE, FETCH) is judged anew each time: epoch 0 is never current.
-        let epoch = if analysis.asks_session() { 0 } else { self.epoch };
+        // What the session itself decides (EXECUTE, FETCH), and what waits for a person, is judged anew each time: epoch 0 is never
+        // current.
+        let epoch = if analysis.asks_session() || hold.is_some() { 0 } else { self.epoch };
         let opaque = resolved.iter().any(|resolved| resolved.opaque);
         let late = looks_names_up_late(analysis).then(|| {
             resolved.iter().flat_map(|resolved| resolved.operation.resources.iter().cloned()).collect()
         });
         let settings = resolved.into_iter().flat_map(|resolved| resolved.settings).collect();
-        let cached = Cached { epoch, bytes, judged, looks, late, opaque, settings };
+        let verdicts = Verdicts { shape, gates: gates.is_some(), hold };
+        let cached = Cached { epoch, bytes, judged, looks, late, opaque, settings, gates };
         if let Some(before) = self.cache.insert(shape, Box::new(cached)) {
             self.cached_bytes = self.cached_bytes.saturating_sub(before.bytes);
         }
         self.cached_bytes += bytes;
-        Ok(Verdicts(shape))
+        Ok(verdicts)
+    }
+
+    /// The judgement of one statement of a text.
+    pub(super) fn judged(&self, verdicts: &Verdicts, at: usize) -> Option<&Judged> {
+        self.cache.get(&verdicts.shape)?.judged.get(at)
+    }
+
+    /// Whether a commit may have to wait for a statement of a text; the first rule that says so.
+    pub(super) fn commit_rule(&self, verdicts: &Verdicts, at: usize) -> Option<&RuleRef> {
+        let judged = self.judged(verdicts, at)?;
+        judged.decision.obligations.iter().find_map(|obligation| match obligation {
+            Obligation::ApproveAtCommit { rule, .. } => Some(rule),
+            _ => None,
+        })
+    }
+
+    /// The texts that a statement runs by name (`EXECUTE`, `FETCH`), each with its name, in order.
+    ///
+    /// # Errors
+    /// A name can mean several texts, or values that are not in a text.
+    pub(super) fn runs_by_name(
+        &self,
+        analysis: &Prepared,
+        names: &Names,
+        flight: &Flight<Prepared>,
+    ) -> Result<Vec<(Box<str>, Arc<str>)>, &'static str> {
+        let view = View { names, flight, restructured: self.restructured };
+        let mut found = Vec::new();
+        for statement in analysis.statements() {
+            let (name, all) = match statement.effect() {
+                Some(SessionEffect::Execute { name }) => (name, view.prepared(name)),
+                Some(SessionEffect::Fetch { name })
+                    if names.portal(significant(name.as_bytes())).is_some() =>
+                {
+                    return Err("it fetches from a portal of the extended protocol; run that with Execute");
+                }
+                Some(SessionEffect::Fetch { name }) => (name, view.cursor(name)),
+                _ => continue,
+            };
+            let mut texts = all.iter().map(|meant| meant.text());
+            // None where the text itself makes it.
+            let Some(first) = texts.next() else { continue };
+            if texts.any(|other| other != first) || all.iter().any(|meant| meant.asks_session()) {
+                return Err("what it runs by name is not clear; give it a name of its own");
+            }
+            found.push((name.clone(), Arc::clone(first)));
+        }
+        Ok(found)
+    }
+
+    /// The search path, where it is certain that another login would read names as this session does.
+    pub(super) fn settled_path(&self, names: &Names) -> Option<String> {
+        let apart = self.role_moved || self.restructured || names.may_have_temporaries();
+        if apart { None } else { crate::blast::settled_path(&self.paths) }
     }
 
     /// What a judged text may do, where its names are looked up when it runs.
     pub(super) fn late(&self, verdicts: &Verdicts) -> Option<Late> {
-        let resources = Arc::clone(self.cache.get(&verdicts.0)?.late.as_ref()?);
+        let resources = Arc::clone(self.cache.get(&verdicts.shape)?.late.as_ref()?);
         Some(Late { resources, epoch: self.epoch })
     }
 
     /// Whether the results of a judged statement are what a plan says.
     pub(super) fn looks_like(&self, verdicts: &Verdicts, plan: Option<&Plan>) -> bool {
         let Some(_) = &self.masks else { return true };
-        let look = self.cache.get(&verdicts.0).and_then(|cached| cached.looks.first());
+        let look = self.cache.get(&verdicts.shape).and_then(|cached| cached.looks.first());
         look.zip(plan).is_some_and(|(look, plan)| look.is_of(plan))
     }
 
@@ -316,16 +400,24 @@ impl Judge {
         session: &mut GateSession,
         bound: Bound<'_>,
         out: &mut Outputs,
-    ) -> Result<(Settings, Vec<Arc<Plan>>), Stop> {
+    ) -> Result<Noted, Stop> {
         // It was put there by the judgement this comes from; without it there is nothing that may run.
-        let Some(cached) = self.cache.get_mut(&verdicts.0) else {
+        let Some(cached) = self.cache.get_mut(&verdicts.shape) else {
             return Err(Stop::End(EndReason::Internal { detail: "a judgement is gone".to_owned() }));
         };
         let alone = analysis.statements().len() == 1;
-        let planned = self.masks.is_some() || session.is_recorded();
-        let mut plans = Vec::new();
+        let planned = self.masks.is_some() || session.is_recorded() || self.rules.gates_commits();
+        let (mut plans, mut gated) = (Vec::new(), Vec::new());
         let mut looks = cached.looks.iter();
-        for (judged, statement) in cached.judged.iter_mut().zip(analysis.statements()) {
+        for (at, (judged, statement)) in cached.judged.iter_mut().zip(analysis.statements()).enumerate() {
+            let mut approved = verdicts.hold.as_ref().and_then(|why| why.approved(at));
+            let judged = approved.as_mut().unwrap_or(judged);
+            // INVARIANT(held-until-answered): what waits for a person is noted as an allow once it was approved, or not at all.
+            if !judged.is_allow() {
+                return Err(Stop::End(EndReason::Internal {
+                    detail: "a held statement was to pass".to_owned(),
+                }));
+            }
             if alone {
                 session.note_bound(judged, Some(analysis.text()), bound.print.clone(), bound.values)?;
             } else {
@@ -334,7 +426,14 @@ impl Judge {
             }
             if planned {
                 let look = looks.next().cloned().unwrap_or_default();
-                plans.push(Arc::new(look.plan(session.number(), self.masks.as_ref())));
+                let plan = look.plan(session.number(), self.masks.as_ref());
+                plans.push(Arc::new(plan.at_gate(at_gate(judged, statement))));
+            }
+            if let Some(counted) = &cached.gates
+                && gates(judged)
+            {
+                let counted = counted.get(at).copied().unwrap_or(false);
+                gated.push((at, Arc::new(gated_by(judged, analysis, statement, counted))));
             }
             for obligation in &judged.decision.obligations {
                 if let Obligation::Warn { rule, message } = obligation {
@@ -350,7 +449,7 @@ impl Judge {
         let (opaque, settings) = (cached.opaque, cached.settings.clone());
         if cached.bytes > MAX_KEPT {
             self.cached_bytes = self.cached_bytes.saturating_sub(cached.bytes);
-            self.cache.remove(&verdicts.0);
+            self.cache.remove(&verdicts.shape);
         }
         self.role_moved |= opaque;
         if opaque && !self.paths.is_unknown() {
@@ -359,7 +458,8 @@ impl Judge {
         }
         if settings.is_empty() {
             self.alone = Alone::Other;
-            return Ok((if opaque { Settings::Encoding } else { Settings::Kept }, plans));
+            let settings = if opaque { Settings::Encoding } else { Settings::Kept };
+            return Ok(Noted { settings, plans, gated });
         }
         self.take_settings(&settings);
         if let Alone::Nothing = self.alone {
@@ -368,15 +468,18 @@ impl Judge {
             self.alone = Alone::Other;
         }
         let encoding = settings.iter().any(|change| change.concerns("client_encoding"));
-        Ok((if encoding || opaque { Settings::Encoding } else { Settings::Kept }, plans))
+        let settings = if encoding || opaque { Settings::Encoding } else { Settings::Kept };
+        Ok(Noted { settings, plans, gated })
     }
 
-    /// Judges a FunctionCall as the call it is.
-    pub(super) fn function(&mut self, oid: u32, session: &GateSession) -> Result<Judged, Box<Refused>> {
-        let name =
-            self.catalog.function_by_oid(oid).map(|function| resource_name(&function.schema, &function.name));
-        let text = format!("FunctionCall {} (oid {oid})", name.as_deref().unwrap_or("?"));
-        let resolved = portcullis_sql::resolve_function_call(oid, &*self.catalog, text.into());
+    /// Judges a FunctionCall as the call it is. What waits for a person comes with why.
+    pub(super) fn function(
+        &mut self,
+        oid: u32,
+        session: &GateSession,
+    ) -> Result<(Judged, Option<Box<Why>>), Box<Refused>> {
+        let text = self.function_text(oid);
+        let resolved = portcullis_sql::resolve_function_call(oid, &*self.catalog, text);
         let judged = if self.rules.is_read_only() && resolved.leaves_read_only {
             session.refused(&self.rules, &resolved.operation, "read-only", READ_ONLY.to_owned())
         } else if let Some((rule, why)) = self.masks_forbid(oid) {
@@ -384,12 +487,76 @@ impl Judge {
         } else {
             session.judge(&self.rules, &resolved.operation)
         };
-        self.role_moved |= judged.is_allow() && resolved.opaque;
-        if judged.is_allow() && resolved.opaque && !self.paths.is_unknown() {
+        if judged.is_hold() {
+            let mut why = Box::<Why>::default();
+            let rules = self.rules.holds(&resolved.operation);
+            why.add(0, &resolved.operation, judged.clone(), rules);
+            why.resources.clone_from(&resolved.operation.resources);
+            return Ok((judged, Some(why)));
+        }
+        if !judged.is_allow() {
+            return Err(Box::new(Refused::denied(judged)));
+        }
+        if let Some(rule) = judged.decision.obligations.iter().find_map(|obligation| match obligation {
+            Obligation::ApproveAtCommit { rule, .. } => Some(rule.clone()),
+            _ => None,
+        }) {
+            let reason = format!(
+                "guardrail `{}` wants to see its commit, and what a FunctionCall message changes is not counted; call it with SELECT",
+                rule.name
+            );
+            return Err(Box::new(Refused::denied(judged.denied_by(rule, reason))));
+        }
+        Ok((judged, None))
+    }
+
+    /// What is said of a FunctionCall.
+    pub(super) fn function_text(&self, oid: u32) -> Arc<str> {
+        let name =
+            self.catalog.function_by_oid(oid).map(|function| resource_name(&function.schema, &function.name));
+        format!("FunctionCall {} (oid {oid})", name.as_deref().unwrap_or("?")).into()
+    }
+
+    /// A FunctionCall is sent.
+    pub(super) fn calls(&mut self, oid: u32) {
+        let resolved = portcullis_sql::resolve_function_call(oid, &*self.catalog, "".into());
+        self.role_moved |= resolved.opaque;
+        if resolved.opaque && !self.paths.is_unknown() {
             self.paths.add_unknown();
             self.epoch += 1;
         }
-        if judged.is_allow() { Ok(judged) } else { Err(Box::new(Refused::denied(judged))) }
+    }
+}
+
+/// Whether a commit may have to wait for it.
+fn gates(judged: &Judged) -> bool {
+    judged.decision.obligations.iter().any(|it| matches!(it, Obligation::ApproveAtCommit { .. }))
+}
+
+fn at_gate(judged: &Judged, statement: &Statement) -> AtGate {
+    match statement.transaction() {
+        Some(Transaction::Commit { .. } | Transaction::Rollback { .. } | Transaction::PrepareTwoPhase) => {
+            AtGate::Closes
+        }
+        _ if gates(judged) => AtGate::Counts,
+        _ => AtGate::Nothing,
+    }
+}
+
+fn gated_by(judged: &Judged, analysis: &Analysis, statement: &Statement, counted: bool) -> Gated {
+    let rules = judged.decision.obligations.iter().filter_map(|obligation| match obligation {
+        Obligation::ApproveAtCommit { rule, rows_over } => Some((rule.clone(), *rows_over)),
+        _ => None,
+    });
+    Gated {
+        text: if analysis.statements().len() == 1 {
+            Arc::clone(analysis.text())
+        } else {
+            analysis.statement_text(statement).into()
+        },
+        resources: Arc::clone(judged.resources()),
+        rules: rules.collect(),
+        counted,
     }
 }
 

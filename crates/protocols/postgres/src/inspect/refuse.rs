@@ -16,7 +16,7 @@ use portcullis_proxy::gate::Judged;
 
 use super::{Inspector, Skipping, Stop};
 use crate::{
-    codec::{ErrorFields, Report, Severity, backend::TransactionStatus, frontend},
+    codec::{ErrorFields, Report, Severity, backend::TransactionStatus, bind::Bind, frontend},
     session::{expected::Expect, outputs::Outputs},
 };
 
@@ -40,6 +40,7 @@ pub(crate) struct Refused {
     message: String,
     detail: Option<String>,
     hint: Option<String>,
+    undecided: bool,
 }
 
 /// The longest message a refusal tells the client: what it quotes of the statement is the client's own and can be anything.
@@ -53,12 +54,39 @@ impl Refused {
     pub(super) fn denied(judged: Judged) -> Self {
         let Decision { rule, reason, .. } = &judged.decision;
         let (message, detail) = (reason.clone(), Some(format!("decided by {} `{}`", rule.kind, rule.name)));
-        Self { sqlstate: DENIED, message, detail, hint: None, judged: Some(judged) }
+        Self { sqlstate: DENIED, message, detail, hint: None, undecided: false, judged: Some(judged) }
     }
 
     /// A deny with another SQLSTATE: a syntax error stays one.
     pub(super) fn failed(judged: Judged, sqlstate: &'static str, message: String) -> Self {
-        Self { sqlstate, message, detail: None, hint: None, judged: Some(judged) }
+        Self { sqlstate, message, detail: None, hint: None, undecided: false, judged: Some(judged) }
+    }
+
+    /// With an SQLSTATE of its own. What is decided of it comes by [`Refused::decided`].
+    pub(super) fn plain(sqlstate: &'static str, message: impl Into<String>) -> Self {
+        Self { judged: None, sqlstate, message: message.into(), detail: None, hint: None, undecided: false }
+    }
+
+    /// With what to do next.
+    pub(super) fn hint(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
+    /// Nothing more is to be noted of it.
+    pub(super) fn undecided(self) -> Self {
+        Self { undecided: true, ..self }
+    }
+
+    /// With the deny that it is.
+    pub(super) fn decided(self, judged: Option<Judged>) -> Self {
+        let judged = judged.filter(|_| !self.undecided);
+        let rule = judged.as_ref().map(|judged| &judged.decision.rule);
+        let detail = rule.map(|rule| format!("decided by {} `{}`", rule.kind, rule.name));
+        Self { judged, detail, ..self }
+    }
+
+    pub(super) fn message(&self) -> &str {
+        &self.message
     }
 
     /// As the server answers a Bind to a statement that does not exist.
@@ -67,13 +95,13 @@ impl Refused {
             "" => "unnamed prepared statement does not exist".to_owned(),
             name => format!("prepared statement \"{name}\" does not exist"),
         };
-        Self { judged: None, sqlstate: "26000", message, detail: None, hint: None }
+        Self { judged: None, sqlstate: "26000", message, detail: None, hint: None, undecided: false }
     }
 
     /// As the server answers an Execute of a portal that does not exist.
     pub(super) fn portal_unknown(name: &str) -> Self {
         let message = format!("portal \"{name}\" does not exist");
-        Self { judged: None, sqlstate: "34000", message, detail: None, hint: None }
+        Self { judged: None, sqlstate: "34000", message, detail: None, hint: None, undecided: false }
     }
 
     fn encode(&self, out: &mut BytesMut) {
@@ -137,6 +165,29 @@ impl Refusals {
 }
 
 impl Inspector {
+    /// Refuses what would have ended the transaction, and rolls it back: as after a COMMIT that failed, no transaction is open then,
+    /// and no lock is held, savepoints or not. Everything sent has been answered.
+    pub(super) fn refuse_and_roll_back(
+        &mut self,
+        unit: Unit,
+        refused: Refused,
+        out: &mut Outputs,
+    ) -> Result<(), Stop> {
+        const NAME: &[u8] = b"portcullis rollback";
+        out.up.push_with(|up| {
+            frontend::Parse::encode(up, NAME, b"ROLLBACK", &[]);
+            Bind::encode(up, NAME, NAME, &[], &[], &[]);
+            frontend::Execute { portal: NAME, max_rows: 0 }.encode(up);
+            frontend::close(up, frontend::Named { target: frontend::Target::Statement, name: NAME });
+        });
+        for _ in 0..4 {
+            self.flight.gather();
+            self.results.expected.push(Expect::Ours);
+        }
+        self.commits.clear();
+        self.refuse(unit, refused, out)
+    }
+
     /// Refuses a message: notes the deny, and tells the client at the right place of its answers.
     pub(super) fn refuse(&mut self, unit: Unit, mut refused: Refused, out: &mut Outputs) -> Result<(), Stop> {
         // Noted and let go: thousands of refusals can wait for their place among the answers.

@@ -26,7 +26,7 @@ use crate::{
         rows,
     },
     session::{
-        expected::{Expect, Expected, Plan},
+        expected::{AtGate, Expect, Expected, Plan},
         outputs::Outputs,
     },
 };
@@ -347,6 +347,14 @@ impl Inspector {
         };
         let run = std::mem::take(&mut self.results.run);
         let Some(plan) = plan else { return Ok(()) };
+        match plan.gate {
+            AtGate::Nothing => {}
+            AtGate::Counts => {
+                let word = std::str::from_utf8(backend::command_tag(body).unwrap_or_default()).ok();
+                self.commits.ended(plan.number, word.filter(|_| tag == tag::COMMAND_COMPLETE));
+            }
+            AtGate::Closes => self.commits.closed(),
+        }
         if self.session.is_recorded() {
             let word = match tag {
                 tag::PORTAL_SUSPENDED => "suspended".into(),

@@ -3,14 +3,16 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
-use portcullis_proxy::{buffer::ReadBuffer, fingerprint::Fingerprint};
+use portcullis_proxy::{buffer::ReadBuffer, fingerprint::Fingerprint, gate::Judged};
 use portcullis_record::{Format, Parameter, Parameters};
 
 use super::{
-    Blocked, Bound, Inspector, OwnPoint, SLACK, Skipping, Stop, Unit, extended::BindJudged, violation,
+    Blocked, Bound, Inspector, OwnPoint, SLACK, Skipping, Stop, Unit, extended::BindJudged, refuse::Refused,
+    violation,
 };
 use crate::{
     codec::{BindScanner, Direction, Header, Piece, frontend::tag},
+    error::sqlstate,
     session::{expected::Expect, outputs::Outputs},
 };
 
@@ -41,6 +43,7 @@ pub(super) struct StreamedBind {
     judged: Option<BindJudged>,
     /// Header and names, held until the statement's name is known and allowed.
     held: BytesMut,
+    header: Header,
 }
 
 /// A Bind up to this many bytes is waited for whole.
@@ -65,7 +68,14 @@ impl Inspector {
             return Err(Stop::Blocked(Blocked::NeedInput));
         };
         match self.judge.function(u32::from_be_bytes(*oid), &self.session) {
-            Ok(mut judged) => {
+            Ok((judged, Some(_))) => {
+                buffer.consume(Header::LEN);
+                self.streaming = Streaming::Discard(header.body);
+                let refused = too_long_to_hold(&judged, header, self.longest());
+                self.refuse(Unit::FunctionCall, refused, out)
+            }
+            Ok((mut judged, None)) => {
+                self.judge.calls(u32::from_be_bytes(*oid));
                 self.judge.runs(None);
                 self.session.note(&mut judged, None, None)?;
                 self.flight.own_point(VecDeque::new());
@@ -100,6 +110,12 @@ impl Inspector {
                 self.streaming = Streaming::Forward(header.body);
                 Ok(())
             }
+            // Values that a person may have to see are waited for, as far as they are kept.
+            tag::BIND | tag::FUNCTION_CALL
+                if self.judge.rules().may_hold() && header.message() <= self.longest() =>
+            {
+                need_more
+            }
             tag::BIND if header.body > WHOLE => {
                 let mut held = BytesMut::new();
                 held.extend_from_slice(&buffer.take(Header::LEN));
@@ -109,6 +125,7 @@ impl Inspector {
                     values: Vec::new(),
                     judged: None,
                     held,
+                    header,
                 }));
                 Ok(())
             }
@@ -118,6 +135,11 @@ impl Inspector {
             tag::FUNCTION_CALL if header.body > WHOLE => self.long_function_call(header, buffer, out),
             _ => need_more,
         }
+    }
+
+    /// The longest message that is kept.
+    const fn longest(&self) -> usize {
+        super::longest_message(self.limits.statement)
     }
 
     /// A statement longer than the limit: passed on in pieces where nothing is judged, else refused without keeping it.
@@ -196,6 +218,19 @@ impl Inspector {
         {
             let (statement, portal) = (statement.to_vec(), portal.to_vec());
             match self.bind_judged(&statement, &portal) {
+                Ok(Ok(BindJudged { hold: Some(why), .. })) => {
+                    self.streaming = match bind.scanner.left() {
+                        0 => Streaming::No,
+                        left => Streaming::Discard(left),
+                    };
+                    let refused = match why.judged() {
+                        Some(judged) => too_long_to_hold(judged, bind.header, self.longest()),
+                        None => {
+                            Refused::plain(sqlstate::LIMIT_EXCEEDED, "the message is too long to be held")
+                        }
+                    };
+                    return self.refuse(Unit::Extended, refused, out);
+                }
                 Ok(Ok(judged)) => bind.judged = Some(judged),
                 Ok(Err(refused)) => {
                     self.streaming = Streaming::Discard(bind.scanner.left());
@@ -256,4 +291,16 @@ impl Inspector {
         out.up.push(chunk);
         Ok(())
     }
+}
+
+/// What a person would have to see, and is longer than is kept.
+fn too_long_to_hold(judged: &Judged, header: Header, longest: usize) -> Refused {
+    let rule = judged.decision.rule.clone();
+    let message = format!(
+        "guardrail `{}` holds this for a person, and its message has {} bytes; at most {longest} bytes are held",
+        rule.name,
+        header.message()
+    );
+    let denied = judged.denied_by(rule, message.clone());
+    Refused::plain(sqlstate::LIMIT_EXCEEDED, message).decided(Some(denied))
 }

@@ -27,8 +27,20 @@ pub(crate) struct Plan {
     pub(crate) touched: bool,
     /// Its rows may come from relations that the catalog does not know.
     pub(crate) strangers: bool,
+    /// What its end means for the commit gate.
+    pub(crate) gate: AtGate,
     /// What becomes of its columns, once the server has described them.
     layout: OnceLock<Arc<Layout>>,
+}
+
+/// What a statement's end means for the commit gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AtGate {
+    Nothing,
+    /// The rows it changed count.
+    Counts,
+    /// The transaction is over.
+    Closes,
 }
 
 impl Plan {
@@ -39,12 +51,26 @@ impl Plan {
         copy: Option<CopyOut>,
         touched: bool,
     ) -> Self {
-        Self { number, masks, output, copy, touched, strangers: false, layout: OnceLock::new() }
+        Self {
+            number,
+            masks,
+            output,
+            copy,
+            touched,
+            strangers: false,
+            gate: AtGate::Nothing,
+            layout: OnceLock::new(),
+        }
     }
 
     /// Its rows may come from relations that the session made itself.
     pub(crate) fn with_strangers(self) -> Self {
         Self { strangers: true, ..self }
+    }
+
+    /// Its end means something for the commit gate.
+    pub(crate) fn at_gate(self, gate: AtGate) -> Self {
+        Self { gate, ..self }
     }
 
     pub(crate) fn layout(&self) -> Option<&Arc<Layout>> {
@@ -79,6 +105,8 @@ pub(crate) enum Expect {
     Call,
     /// `Sync`.
     Sync,
+    /// A message of the gateway's own: one completion, of which the client hears nothing.
+    Ours,
 }
 
 impl Expect {
@@ -118,7 +146,7 @@ impl Expected {
         match self.queue.front()? {
             Expect::Execute { plan } | Expect::Unread { plan } => plan.as_ref(),
             Expect::Query { plans, at } => plans.get(*at),
-            Expect::Completion | Expect::Describe { .. } | Expect::Call | Expect::Sync => None,
+            Expect::Completion | Expect::Describe { .. } | Expect::Call | Expect::Sync | Expect::Ours => None,
         }
     }
 
@@ -132,6 +160,15 @@ impl Expected {
         if let Some(Expect::Completion) = self.queue.front() {
             self.queue.pop_front();
         }
+    }
+
+    /// A completion of a message of the gateway's own. Whether it was one.
+    pub(crate) fn completed_ours(&mut self) -> bool {
+        let ours = matches!(self.queue.front(), Some(Expect::Ours));
+        if ours {
+            self.queue.pop_front();
+        }
+        ours
     }
 
     /// A description, or that there is none: what it belongs to where a `Describe` asked for it.
@@ -159,7 +196,7 @@ impl Expected {
                 *at += 1;
                 plan
             }
-            Expect::Completion | Expect::Describe { .. } | Expect::Call | Expect::Sync => None,
+            Expect::Completion | Expect::Describe { .. } | Expect::Call | Expect::Sync | Expect::Ours => None,
         }
     }
 

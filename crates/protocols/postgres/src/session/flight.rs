@@ -16,7 +16,7 @@ use crate::codec::{backend::TransactionStatus, limits::significant};
 #[derive(Clone, Debug)]
 pub(crate) enum Effect<P> {
     /// A `Parse` whose `ParseComplete` is owed: the name now means this.
-    Parse { name: Vec<u8>, prepared: P, weight: usize },
+    Parse { name: Vec<u8>, prepared: P, weight: usize, types: Option<Box<[u32]>> },
     /// A `Close` of a statement whose `CloseComplete` is owed.
     CloseStatement { name: Vec<u8> },
     /// A `Close` of a portal whose `CloseComplete` is owed: what was bound to it until then is gone.
@@ -63,6 +63,10 @@ struct Group<P> {
     may_copy: bool,
     /// The last Bind sent in it, counted over the session; zero: none.
     last_bind: u64,
+    /// A portal was run in it.
+    ran: bool,
+    /// Whether a transaction block is open after the transaction control that was run in it, where any was.
+    block: Option<bool>,
     effects: VecDeque<Effect<P>>,
 }
 
@@ -283,6 +287,25 @@ impl<P> Flight<P> {
         }
     }
 
+    /// A portal is run. `block` is whether a transaction block is open afterwards, where that changes.
+    pub(crate) fn runs(&mut self, block: Option<bool>) {
+        if let Some(group) = self.groups.back_mut() {
+            group.ran = true;
+            group.block = block.or(group.block);
+        }
+    }
+
+    /// Whether a transaction block is open; true only once everything sent has been answered.
+    pub(crate) fn is_in_block(&self) -> bool {
+        let gathering = self.groups.back().filter(|group| group.closed == Closer::Open);
+        gathering.and_then(|group| group.block).unwrap_or(self.state != TransactionStatus::Idle)
+    }
+
+    /// Whether locks may be held: a transaction block is open, or something ran in a sequence that no `Sync` has closed.
+    pub(crate) fn holds_locks(&self) -> bool {
+        self.is_in_block() || self.is_gathering() && self.groups.back().is_some_and(|group| group.ran)
+    }
+
     /// The last Bind of the sequence whose answers arrive now; zero: it has none.
     pub(crate) fn last_bind_of_front(&self) -> u64 {
         self.groups.front().map_or(0, |group| group.last_bind)
@@ -386,6 +409,8 @@ impl<P> Group<P> {
             flushed: false,
             may_copy: false,
             last_bind: 0,
+            ran: false,
+            block: None,
             effects: VecDeque::new(),
         }
     }
@@ -396,7 +421,7 @@ mod tests {
     use super::*;
 
     fn parse(name: &str) -> Effect<u8> {
-        Effect::Parse { name: name.as_bytes().to_vec(), prepared: 0, weight: 7 }
+        Effect::Parse { name: name.as_bytes().to_vec(), prepared: 0, weight: 7, types: None }
     }
 
     #[test]

@@ -6,11 +6,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use portcullis_access::requests::Digest;
 use portcullis_core::ResourceRef;
 use portcullis_policy::SessionRules;
 use portcullis_sql::Analysis;
 
-use super::expected::Plan;
+use super::{commits::Gated, expected::Plan};
 use crate::codec::limits;
 
 /// One prepared statement: shared by the map, the flight and the portals made from it.
@@ -46,6 +47,10 @@ pub(crate) struct Portal {
     pub(crate) late: Option<Late>,
     /// Counts the session's Binds.
     pub(crate) serial: u64,
+    /// A person said yes to it: what it runs by name was this, and must be when it runs.
+    pub(crate) approved: Option<Box<Digest>>,
+    /// Its commit may have to wait for a person.
+    pub(crate) gated: Option<Arc<Gated>>,
 }
 
 /// A statement whose names are looked up when it runs, not when it is bound (`COPY`, `EXECUTE`, `FETCH`, whatever changes structure): it
@@ -55,6 +60,10 @@ pub(crate) struct Late {
     pub(crate) resources: Arc<[ResourceRef]>,
     /// The state of the judge at that time.
     pub(crate) epoch: u64,
+}
+
+fn types_weight(types: &[u32]) -> usize {
+    types.len() * 4 + OVERHEAD
 }
 
 #[derive(Debug, Default)]
@@ -68,6 +77,8 @@ pub(crate) struct Names {
     cursors: HashMap<Vec<u8>, Cursor>,
     temporaries: Vec<Box<str>>,
     temporaries_overflow: bool,
+    /// The parameter types that a Parse declared, where operations may be held: approvers are shown values by them.
+    types: HashMap<Vec<u8>, Box<[u32]>>,
     /// What the statements behind all of these count for; see [`weight`].
     held: usize,
 }
@@ -125,6 +136,29 @@ impl Names {
         }
     }
 
+    /// What its Parse declared.
+    pub(crate) fn set_types(&mut self, name: &[u8], types: Option<Box<[u32]>>) {
+        if types.is_none() && self.types.is_empty() {
+            return;
+        }
+        self.forget_types(name);
+        if let Some(types) = types {
+            self.held += types_weight(&types);
+            self.types.insert(name.to_vec(), types);
+        }
+    }
+
+    /// The parameter types that were declared for a statement; those left out are the server's to infer.
+    pub(crate) fn types(&self, name: &[u8]) -> &[u32] {
+        self.types.get(name).map(|types| &**types).unwrap_or_default()
+    }
+
+    fn forget_types(&mut self, name: &[u8]) {
+        if let Some(known) = self.types.remove(name) {
+            self.held = self.held.saturating_sub(types_weight(&known));
+        }
+    }
+
     /// The name may mean this too.
     pub(crate) fn add(&mut self, name: &[u8], prepared: Prepared) {
         let candidates = self.prepared.entry(limits::significant(name).to_vec()).or_default();
@@ -132,6 +166,7 @@ impl Names {
     }
 
     pub(crate) fn forget(&mut self, name: &[u8]) {
+        self.forget_types(name);
         if let Some(known) = self.prepared.remove(name) {
             self.held = self.held.saturating_sub(known.weight());
         }
@@ -143,6 +178,12 @@ impl Names {
         self.prepared.retain(|name, known| {
             if !name.is_empty() {
                 *held = held.saturating_sub(known.weight());
+            }
+            name.is_empty()
+        });
+        self.types.retain(|name, known| {
+            if !name.is_empty() {
+                *held = held.saturating_sub(types_weight(known));
             }
             name.is_empty()
         });
