@@ -18,6 +18,7 @@ CREATE INDEX requests_open ON requests (open_until) WHERE open_until IS NOT NULL
 CREATE INDEX requests_state ON requests (state, number);
 CREATE INDEX requests_review ON requests (number) WHERE needs_review = 1;
 CREATE INDEX requests_requester ON requests (object_id, number);
+CREATE INDEX requests_connection ON requests (connection, number);
 CREATE INDEX requests_session ON requests (session, number) WHERE session IS NOT NULL;
 CREATE INDEX requests_ended ON requests (ended_at) WHERE ended_at IS NOT NULL;
 

@@ -33,7 +33,7 @@ pub enum Request {
 pub struct Pending {
     pub(crate) asked: Arc<Asked>,
     pub(crate) votes: Vec<Vote>,
-    pub(crate) blast: Option<BlastRadius>,
+    pub(crate) blast: Option<Box<BlastRadius>>,
 }
 
 /// A request that is over. Its ending stays: it takes no answer, is withdrawn by nobody, and does not go back.
@@ -62,11 +62,11 @@ pub struct Pending {
 pub struct Settled {
     pub(crate) asked: Arc<Asked>,
     pub(crate) votes: Vec<Vote>,
-    pub(crate) blast: Option<BlastRadius>,
+    pub(crate) blast: Option<Box<BlastRadius>>,
     pub(crate) at: Timestamp,
     pub(crate) ending: Ending,
     pub(crate) note: String,
-    pub(crate) review: Option<Review>,
+    pub(crate) review: Option<Box<Review>>,
 }
 
 /// How a request ended.
@@ -334,7 +334,7 @@ impl Settled {
     }
 
     pub(crate) fn reviewed(mut self, review: Review) -> Self {
-        self.review = Some(review);
+        self.review = Some(Box::new(review));
         self
     }
 }
@@ -360,16 +360,16 @@ impl Request {
     }
 
     /// The blast radius, as far as it is known.
-    pub const fn blast(&self) -> Option<&BlastRadius> {
+    pub fn blast(&self) -> Option<&BlastRadius> {
         match self {
-            Self::Pending(Pending { blast, .. }) | Self::Settled(Settled { blast, .. }) => blast.as_ref(),
+            Self::Pending(Pending { blast, .. }) | Self::Settled(Settled { blast, .. }) => blast.as_deref(),
         }
     }
 
     pub(crate) fn set_blast(&mut self, radius: BlastRadius) {
         match self {
             Self::Pending(Pending { blast, .. }) | Self::Settled(Settled { blast, .. }) => {
-                *blast = Some(radius)
+                *blast = Some(Box::new(radius));
             }
         }
     }
@@ -402,7 +402,7 @@ impl Request {
 
     /// Who looked at it afterwards.
     pub fn review(&self) -> Option<&Review> {
-        self.settled().and_then(|settled| settled.review.as_ref())
+        self.settled().and_then(|settled| settled.review.as_deref())
     }
 }
 
@@ -414,7 +414,7 @@ struct Stored {
     #[serde(default)]
     votes: Vec<Vote>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    blast: Option<BlastRadius>,
+    blast: Option<Box<BlastRadius>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     settled: Option<StoredEnding>,
 }
@@ -427,7 +427,7 @@ struct StoredEnding {
     #[serde(default)]
     note: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    review: Option<Review>,
+    review: Option<Box<Review>>,
 }
 
 impl Serialize for Request {
@@ -441,7 +441,7 @@ impl Serialize for Request {
         let stored = Stored {
             asked: Asked::clone(self.asked()),
             votes: self.votes().to_vec(),
-            blast: self.blast().cloned(),
+            blast: self.blast().cloned().map(Box::new),
             settled,
         };
         stored.serialize(serializer)

@@ -354,7 +354,6 @@ fn an_expiry_changed_in_the_store_makes_an_approval_useless() {
 /// By hand: `cargo nextest run -p portcullis-store --run-ignored only --no-capture ten_thousand`.
 #[test]
 #[ignore = "measures; nothing to assert"]
-#[allow(clippy::disallowed_methods, reason = "a measurement, by hand")]
 fn ten_thousand_pending_requests_are_listed_quickly() {
     let lab = Lab::new();
     let started = std::time::Instant::now();

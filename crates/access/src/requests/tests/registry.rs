@@ -30,7 +30,6 @@ fn no_index_keeps_what_is_forgotten() {
 /// By hand: `cargo nextest run -p portcullis-access --run-ignored only --no-capture ten_thousand`.
 #[test]
 #[ignore = "measures; nothing to assert"]
-#[expect(clippy::disallowed_methods, reason = "a measurement, by hand")]
 fn ten_thousand_pending_requests_leave_filing_looking_and_tidying_quick() {
     let lab = Lab::new();
     let mut who = agent();

@@ -22,13 +22,8 @@ fn reasons_and_notes_are_counted_in_characters_and_kept_plain() {
     let refused = lab.ask(&agent(), &request("ä".repeat(1001)));
     assert!(matches!(refused, Err(RequestRefused::Reason)));
     assert!(matches!(lab.ask(&agent(), &request("\n\0".into())), Err(RequestRefused::Reason)));
-    let long = "ä".repeat(999);
-    let Granted::Waits(filed) = lab.ask(&agent(), &request(format!("{long}\u{7}x"))).map_or_else(
-        |_| lab.ask(&agent(), &request(format!("{}\u{7}x", "ä".repeat(998)))).unwrap(),
-        |granted| granted,
-    ) else {
-        panic!()
-    };
+    let longest = format!("{}\u{7}x", "ä".repeat(998));
+    let Granted::Waits(filed) = lab.ask(&agent(), &request(longest)).unwrap() else { panic!() };
     assert!(filed.request.asked().reason.ends_with("ä x"));
     let ballot = Ballot { note: "go\u{1b}[2J ahead\n".into(), ..yes(&oncall("sam")) };
     let request = lab.answer(filed.request.id(), ballot).unwrap();
