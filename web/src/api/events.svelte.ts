@@ -80,8 +80,11 @@ class Live {
   async #read(attempt: AbortController, alive: () => void): Promise<void> {
     const headers: Record<string, string> = { Accept: 'text/event-stream' };
     if (this.#last !== undefined) headers['Last-Event-ID'] = this.#last;
+    const isAgain = this.state === 'reconnecting';
     const response = await send('GET', url('/events'), { signal: attempt.signal, headers });
     this.state = 'live';
+    // Nothing to resume from: whatever happened meanwhile was missed.
+    if (isAgain && this.#last === undefined) this.#tell('reset', '{}');
     let watchdog = setTimeout(() => attempt.abort(), SILENCE);
     const parser = new EventParser();
     try {

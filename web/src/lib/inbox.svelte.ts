@@ -25,6 +25,8 @@ class Inbox {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #off: (() => void) | undefined;
   #generation = 0;
+  /** The one on the screen: it may be older than every list. */
+  open: string | undefined;
 
   mine = $derived([...this.all.values()].filter((r) => r.state === 'pending' && r.can_answer).sort(byDeadline));
   others = $derived([...this.all.values()].filter((r) => r.state === 'pending' && !r.can_answer).sort(byDeadline));
@@ -50,8 +52,9 @@ class Inbox {
       ]);
       if (generation !== this.#generation) return;
       const known = new Map([...recent.rows, ...review.rows, ...pending.rows].map((request) => [request.id, request]));
-      for (const id of [...this.all.keys()]) if (!known.has(id)) this.all.delete(id);
+      for (const id of [...this.all.keys()]) if (!known.has(id) && id !== this.open) this.all.delete(id);
       for (const request of known.values()) this.put(request);
+      if (this.open && !known.has(this.open)) this.fetch(this.open).catch(() => undefined);
       this.morePending = pending.next ?? undefined;
       this.moreDone = recent.next ?? undefined;
       this.error = undefined;

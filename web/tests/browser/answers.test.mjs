@@ -171,7 +171,7 @@ test('break-glass stays on top until it is reviewed', async () => {
   assert.match(await page.locator('.list h2').first().innerText(), /Break-glass, not reviewed/);
   await person.openRequest(find((r) => r.break_glass).id);
   await page.getByRole('button', { name: 'Mark as reviewed' }).click();
-  await page.getByText('Say what you found').waitFor();
+  await page.getByText('Say what you found.', { exact: true }).waitFor();
   await page.getByRole('textbox', { name: 'Note of the review' }).fill('right call');
   await page.getByRole('button', { name: 'Mark as reviewed' }).click();
   await page.getByText('right call').waitFor();

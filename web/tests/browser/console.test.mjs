@@ -163,7 +163,7 @@ test('a statement is explained by the code that decides', async () => {
   await page.getByLabel('Identity').selectOption({ index: 1 });
   await page.getByLabel('Connection').selectOption('shop-db');
   for (const [sql, word] of [['SELECT 1', 'Allowed'], ['DELETE FROM orders', 'Held for a person'], ['DROP TABLE orders', 'Denied']]) {
-    await page.getByLabel('Statement').fill(sql);
+    await page.getByRole('textbox', { name: 'Statement' }).fill(sql);
     await page.getByRole('button', { name: 'Explain' }).click();
     await page.getByText(word, { exact: true }).waitFor();
   }
@@ -173,7 +173,7 @@ test('the audit log is searched, opened and proven', async () => {
   await page.goto('/audit');
   await page.getByText('20,852,163').waitFor();
   await page.getByText('2 undelivered').waitFor();
-  await page.getByLabel('Answer').selectOption('deny');
+  await page.getByRole('combobox', { name: /^Answer/ }).selectOption('deny');
   await page.waitForURL(/decision=deny/);
   await page.waitForFunction(() => [...document.querySelectorAll('[data-event]')].every((row) => row.innerText.includes('deny')));
   await page.locator('[data-event]').first().click();

@@ -1,4 +1,4 @@
-// Beside every file that gains by it: the same as Brotli and gzip, so that the gateway compresses nothing at run time.
+// The licences of what the bundle holds, in the bundle; and beside every file that gains by it: the same as Brotli and gzip, so that the gateway compresses nothing at run time.
 
 import { readFile, readdir, writeFile } from 'node:fs/promises';
 import { brotliCompressSync, constants, gzipSync } from 'node:zlib';
@@ -6,6 +6,10 @@ import { fileURLToPath } from 'node:url';
 import { join } from 'node:path';
 
 const root = fileURLToPath(new URL('../dist/console', import.meta.url));
+const HELD = ['svelte', '@fontsource-variable/inter', '@fontsource-variable/jetbrains-mono'];
+const licences = HELD.map(async (name) => `${name}\n\n${(await readFile(new URL(`../node_modules/${name}/${name === 'svelte' ? 'LICENSE.md' : 'LICENSE'}`, import.meta.url), 'utf8')).trim()}\n`);
+await writeFile(join(root, 'licences.txt'), (await Promise.all(licences)).join(`\n${'-'.repeat(80)}\n\n`));
+
 for (const entry of await readdir(root, { recursive: true, withFileTypes: true })) {
   if (!entry.isFile() || !/\.(html|js|css|svg|txt|json)$/.test(entry.name)) continue;
   const path = join(entry.parentPath, entry.name);
