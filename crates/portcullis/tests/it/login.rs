@@ -66,6 +66,25 @@ impl Bench {
         (login, line.trim().parse().unwrap())
     }
 
+    /// Begins to sign in with the device flow, which is what happens without flags; where to type which code.
+    async fn login_elsewhere(&self) -> (Process, String, String) {
+        let mut login = Process::start(
+            ProcessOptions::new(env!("CARGO_BIN_EXE_portcullis"))
+                .args(["login", "--gateway", self.url.as_str(), "--ca"])
+                .arg(self.ca.path())
+                .env("XDG_STATE_HOME", self.home.join("state")),
+        );
+        let page = login.wait_for_line("/oauth2/deviceauth").await.trim().to_owned();
+        let code = login
+            .wait_until("a code", |login| {
+                let log = login.log();
+                let mut lines = log.lines().skip_while(|line| !line.contains("/oauth2/deviceauth")).skip(1);
+                lines.next().map(|line| line.trim().to_owned()).filter(|code| code.len() == 8)
+            })
+            .await;
+        (login, page, code)
+    }
+
     /// The bearer tokens seen at this path.
     fn presented(&self, path: &str) -> Vec<String> {
         let seen = self.seen.lock().unwrap();
@@ -188,6 +207,25 @@ async fn a_person_signs_in_is_known_and_signs_out() {
     let nobody = bench.cli(&["whoami"]).await;
     assert!(nobody.code == 2 && nobody.stderr.contains("no gateway is named"), "{nobody:?}");
     assert!(bench.cli(&["logout"]).await.ok().contains("nobody is signed in"));
+}
+
+#[tokio::test]
+async fn a_code_typed_in_anywhere_signs_in_and_one_declined_does_not() {
+    let bench = Bench::new(true).await;
+    drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let type_in = async |page: &str, code: &str, answer: (&str, &str)| {
+        let form = [("user_code", code), answer];
+        assert!(http.post(page).form(&form).send().await.unwrap().status().is_success());
+    };
+    let (mut declined, page, code) = bench.login_elsewhere().await;
+    type_in(&page, &code, ("answer", "deny")).await;
+    let (mut login, page, code) = bench.login_elsewhere().await;
+    type_in(&page, &code, ("user", "sam")).await;
+    assert_eq!(declined.wait().await.code(), Some(4), "{}", declined.log());
+    assert!(declined.log().contains("the sign-in was declined"), "{}", declined.log());
+    assert!(login.wait().await.success(), "{}", login.log());
+    assert_eq!((bench.kept().len(), bench.presented("/api/v1/whoami").len()), (1, 1), "of the one who said yes");
 }
 
 #[tokio::test]
