@@ -99,3 +99,16 @@ fn a_dropped_vote_that_cannot_be_written_stops_the_answer() {
     assert_eq!(lab.access.find_request(id).unwrap().unwrap().votes().len(), 1);
     assert_eq!(lab.open_window(), None);
 }
+
+#[test]
+fn a_journalled_approval_that_was_not_stored_is_pending_after_a_restart_too() {
+    let lab = Lab::new();
+    let id = lab.file();
+    break_one(&lab, false, true);
+    assert!(lab.answer(id, yes(&oncall("sam"))).is_err());
+    break_one(&lab, false, false);
+    let lab = lab.restarted();
+    assert_eq!((lab.state(id), lab.open_window()), (State::Pending, None));
+    assert_eq!(lab.answer(id, yes(&oncall("sam"))).unwrap().state(), State::Approved);
+    assert!(lab.opened().contains(&lab.open_window().unwrap().id));
+}

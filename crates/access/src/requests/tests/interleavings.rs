@@ -7,7 +7,7 @@ use std::{
 };
 
 use portcullis_audit::{Journal, JournalConfig, Sync};
-use portcullis_core::{RequestId, SystemClock};
+use portcullis_core::{Clock as _, RequestId, SystemClock};
 use proptest::prelude::*;
 
 use super::lab::*;
@@ -29,6 +29,7 @@ enum Act {
     Restart,
     Tidy,
     Wait { seconds: u64 },
+    Back { seconds: u64 },
 }
 
 fn act() -> impl Strategy<Value = Act> {
@@ -47,6 +48,7 @@ fn act() -> impl Strategy<Value = Act> {
         1 => Just(Act::Restart),
         2 => Just(Act::Tidy),
         3 => (0..2_000_u64).prop_map(|seconds| Act::Wait { seconds }),
+        1 => (0..2_000_u64).prop_map(|seconds| Act::Back { seconds }),
     ]
 }
 
@@ -171,6 +173,7 @@ fn run(acts: Vec<Act>) {
             Act::Wait { seconds } => {
                 lab.clock.advance(Duration::from_secs(seconds));
             }
+            Act::Back { seconds } => lab.clock.set(lab.clock.now().minus(Duration::from_secs(seconds))),
         }
         check(&lab, &ids, &mut seen);
     }
