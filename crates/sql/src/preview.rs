@@ -13,7 +13,6 @@
 use std::{
     cell::RefCell,
     collections::BTreeSet,
-    fmt,
     panic::{AssertUnwindSafe, catch_unwind},
 };
 
@@ -23,7 +22,9 @@ use pg_query::{
 };
 
 use crate::{
+    Analysis,
     names::Name,
+    parse,
     pool::STACK_BYTES,
     tree::{self, Node, Value},
 };
@@ -47,13 +48,13 @@ pub struct RowsPreview {
     pub sampled: bool,
 }
 
-/// Texts that give a few of the rows that a statement changes.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// Texts that give a few of the rows that a statement changes, analysed.
+#[derive(Clone, Debug)]
 pub struct Samples {
     /// A `SELECT` of the rows as they are; absent where the rows cannot be named without changing something.
-    pub before: Option<String>,
+    pub before: Option<Analysis>,
     /// The statement itself, giving back the rows as they would be.
-    pub after: String,
+    pub after: Analysis,
 }
 
 /// The statement with `EXPLAIN` before it. Blocks while it is parsed, on a thread of its own.
@@ -180,7 +181,9 @@ impl Found {
             "MergeWhenClause" if inserts(node) => {
                 Some("it inserts rows, which can take numbers from sequences")
             }
-            "SetToDefault" => Some("it sets a column to its default, which can take a number from a sequence"),
+            "SetToDefault" => {
+                Some("it sets a column to its default, which can take a number from a sequence")
+            }
             "CurrentOfExpr" => Some("it means the row of a cursor that only its own session has"),
             "IntoClause" => Some("it makes a table"),
             "RangeTableSample" => Some("it looks at a random sample, which is another each time"),
@@ -242,7 +245,7 @@ fn shown(target: &RangeVar, columns: &[String]) -> Vec<protobuf::Node> {
 }
 
 /// The text of a `SELECT` that certainly changes nothing; nothing where a CTE of the statement does.
-fn before(select: protobuf::SelectStmt) -> Result<Option<String>, NotPreviewed> {
+fn before(select: protobuf::SelectStmt) -> Result<Option<Analysis>, NotPreviewed> {
     let select = NodeEnum::SelectStmt(Box::new(select));
     let changes = tree(&select)?.any(&|node| {
         matches!(
@@ -253,18 +256,20 @@ fn before(select: protobuf::SelectStmt) -> Result<Option<String>, NotPreviewed> 
     if changes { Ok(None) } else { text_of(select).map(Some) }
 }
 
-/// A tree as text that certainly reads as that tree.
-fn text_of(stmt: NodeEnum) -> Result<String, NotPreviewed> {
+/// A tree as text that certainly reads as that tree, analysed.
+fn text_of(stmt: NodeEnum) -> Result<Analysis, NotPreviewed> {
     let raw = protobuf::RawStmt { stmt: Some(Box::new(node(stmt))), stmt_location: 0, stmt_len: 0 };
     let result = protobuf::ParseResult { version: 0, stmts: vec![raw] };
-    let text =
-        pg_query::deparse(&result, pg_query::DeparseOptions::default()).map_err(|_| NotPreviewed(NO_SAMPLE))?;
+    let text = pg_query::deparse(&result, pg_query::DeparseOptions::default())
+        .map_err(|_| NotPreviewed(NO_SAMPLE))?;
     let read = only(&text)?;
     let [protobuf::RawStmt { stmt: Some(made), .. }] = result.stmts.as_slice() else {
         return Err(NotPreviewed(NO_SAMPLE));
     };
     match &made.node {
-        Some(made) if is_same(made, &read) => Ok(text),
+        Some(made) if is_same(made, &read) => {
+            parse::analyze(text.into()).map_err(|_| NotPreviewed(NO_SAMPLE))
+        }
         _ => Err(NotPreviewed(NO_SAMPLE)),
     }
 }
@@ -294,15 +299,37 @@ fn tree(of: &NodeEnum) -> Result<Box<Node>, NotPreviewed> {
 
 /// Whether two statements are the same but for the places their parts stand at.
 fn is_same(left: &NodeEnum, right: &NodeEnum) -> bool {
-    /// Compares what would be written, without keeping it.
-    struct Written<'a>(&'a Node);
-    impl fmt::Display for Written<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            write!(f, "{:?}", self.0)
-        }
-    }
     match (tree(left), tree(right)) {
-        (Ok(left), Ok(right)) => Written(&left).to_string() == Written(&right).to_string(),
+        (Ok(left), Ok(right)) => is_same_node(&left, &right),
+        _ => false,
+    }
+}
+
+fn is_same_node(left: &Node, right: &Node) -> bool {
+    /// The fields but for those that say where something stands in the text.
+    fn meant(node: &Node) -> impl Iterator<Item = &(&'static str, Value)> {
+        let place = |name: &str| ["location", "list_start", "list_end"].iter().any(|end| name.ends_with(end));
+        node.fields.iter().filter(move |(name, _)| !place(name))
+    }
+    let same = |((name, one), (other_name, other)): (&(&str, Value), &(&str, Value))| {
+        name == other_name && is_same_value(one, other)
+    };
+    left.kind == right.kind
+        && meant(left).count() == meant(right).count()
+        && meant(left).zip(meant(right)).all(same)
+}
+
+fn is_same_value(left: &Value, right: &Value) -> bool {
+    match (left, right) {
+        (Value::Absent, Value::Absent) => true,
+        (Value::Bool(left), Value::Bool(right)) => left == right,
+        (Value::Int(left), Value::Int(right)) => left == right,
+        (Value::Text(left), Value::Text(right)) => left == right,
+        (Value::List(left), Value::List(right)) => {
+            left.len() == right.len()
+                && left.iter().zip(right).all(|(left, right)| is_same_value(left, right))
+        }
+        (Value::Node(left), Value::Node(right)) => is_same_node(left, right),
         _ => false,
     }
 }

@@ -14,6 +14,8 @@ fn what_can_be_planned_stands_behind_explain_unchanged() {
         "WITH gone AS (DELETE FROM t RETURNING id) SELECT * FROM gone",
         "UPDATE public.\"T\" SET a = E'\\'x' WHERE b = U&'\\0041'",
         "INSERT INTO t VALUES (1) ON CONFLICT DO NOTHING",
+        "DELETE FROM t WHERE id IN (1, 2) OR tags && ARRAY[1, 2] OR id = ANY ('{3}') OR (id, n) IN ((1, 2))",
+        "SELECT count(*) FILTER (WHERE a), sum(b) OVER w FROM t GROUP BY ROLLUP (a, b) HAVING true WINDOW w AS (ORDER BY c)",
         "MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN DELETE",
         "CREATE TABLE n AS SELECT * FROM t",
         "CREATE MATERIALIZED VIEW n AS SELECT * FROM t",
@@ -90,27 +92,34 @@ fn only_changes_that_a_rollback_takes_back_are_counted() {
 
 #[test]
 fn rows_are_shown_by_the_statements_own_condition() {
+    let text = |analysis: Option<Analysis>| analysis.unwrap().text().to_string();
     let of = |text: &str| samples(text, &columns(), 5).unwrap();
     let update = of("UPDATE s.t AS x SET a = $1 FROM other o WHERE x.id = o.id AND o.n > 3 OR true");
     assert_eq!(
-        update.before.unwrap(),
+        text(update.before),
         "SELECT x.id, x.\"odd \"\"name\" FROM s.t x, other o WHERE (x.id = o.id AND o.n > 3) OR true LIMIT 5"
     );
     assert_eq!(
-        update.after,
+        update.after.text().as_ref(),
         "UPDATE s.t x SET a = $1 FROM other o WHERE (x.id = o.id AND o.n > 3) OR true RETURNING x.id, x.\"odd \"\"name\""
     );
     let delete = of("WITH w AS (SELECT 1 AS id) DELETE FROM ONLY t USING w WHERE t.id = w.id");
     assert_eq!(
-        delete.before.unwrap(),
+        text(delete.before),
         "WITH w AS (SELECT 1 AS id) SELECT t.id, t.\"odd \"\"name\" FROM ONLY t, w WHERE t.id = w.id LIMIT 5"
     );
-    assert!(delete.after.ends_with("RETURNING t.id, t.\"odd \"\"name\""), "{}", delete.after);
+    assert!(delete.after.text().ends_with("RETURNING t.id, t.\"odd \"\"name\""), "{}", delete.after.text());
+    let listed = of("DELETE FROM t WHERE id IN (1, 2) OR tags && ARRAY['a', 'b'] OR n = ANY ($1)");
+    assert!(
+        listed.after.text().starts_with("DELETE FROM t WHERE id IN (1, 2) OR "),
+        "{}",
+        listed.after.text()
+    );
     // What the statement returns by itself stays as it is.
-    assert_eq!(of("DELETE FROM t RETURNING id + 1").after, "DELETE FROM t RETURNING id + 1");
+    assert_eq!(of("DELETE FROM t RETURNING id + 1").after.text().as_ref(), "DELETE FROM t RETURNING id + 1");
     // A CTE that changes something cannot be run to look at rows.
     let changing = of("WITH w AS (DELETE FROM s RETURNING id) DELETE FROM t USING w WHERE t.id = w.id");
-    assert_eq!(changing.before, None);
+    assert!(changing.before.is_none());
     assert!(samples("MERGE INTO t USING s ON t.id = s.id WHEN MATCHED THEN DELETE", &columns(), 5).is_err());
     assert!(samples("DELETE FROM t; COMMIT", &columns(), 5).is_err());
 }

@@ -12,7 +12,7 @@
 //! table that is read, views and row security followed. What only a superuser can make (operator classes, types in C, tables of an
 //! access method are not among it) is believed to compute.
 
-use std::sync::LazyLock;
+use std::{collections::BTreeSet, sync::LazyLock};
 
 use portcullis_core::Verb;
 use portcullis_sql::{catalog::FIRST_NORMAL_OID, names::Name};
@@ -185,26 +185,26 @@ pub(super) async fn may_be_planned(login: &mut Login, named: &[Named]) -> Result
     }
 }
 
-/// That running the statement to count its rows does nothing that a rollback does not take back.
-pub(super) async fn may_be_counted(
-    login: &mut Login,
-    named: &[Named],
-    calls: impl IntoIterator<Item = &Name> + Clone,
-) -> Result<(), Refusal> {
-    let schemas = array(calls.clone().into_iter().map(|name| name.schema.as_deref().unwrap_or_default()));
-    let names = array(calls.into_iter().map(|name| &*name.name));
+/// That every function a statement calls by name computes, and nothing else.
+pub(super) async fn calls_compute(login: &mut Login, calls: &BTreeSet<Name>) -> Result<(), Refusal> {
+    let schemas = array(calls.iter().map(|name| name.schema.as_deref().unwrap_or_default()));
+    let names = array(calls.iter().map(|name| &*name.name));
     let found = login.ask(&CALLED_FUNCTIONS, &[&schemas, &names]).await?.texts()?;
     match found.first().map(Vec::as_slice) {
-        None => {}
+        None => Ok(()),
         Some([name, built_in]) if built_in == "true" => {
             let why = format!("it calls {name}, which does something or answers otherwise the next time");
-            return Err(Refusal::Why(why));
+            Err(Refusal::Why(why))
         }
         Some([name, ..]) => {
-            return Err(Refusal::Why(format!("it calls {name}, a function that may do more than compute")));
+            Err(Refusal::Why(format!("it calls {name}, a function that may do more than compute")))
         }
-        Some([]) => return Err(Trouble::Odd.into()),
+        Some([]) => Err(Trouble::Odd.into()),
     }
+}
+
+/// That nothing runs with a change of these tables that a rollback does not take back.
+pub(super) async fn tables_take_it_back(login: &mut Login, named: &[Named]) -> Result<(), Refusal> {
     let schemas = array(named.iter().map(|named| named.schema.as_str()));
     let names = array(named.iter().map(|named| named.name.as_str()));
     let written = array(named.iter().map(|named| if named.verb == Verb::Read { "f" } else { "t" }));

@@ -98,8 +98,9 @@ async fn run(
     preview: &RowsPreview,
     estimated: Option<u64>,
 ) -> Result<(Counted, Option<Samples>, Vec<u32>), Refusal> {
+    behind::calls_compute(login, &preview.calls).await?;
     lock(login, names).await?;
-    behind::may_be_counted(login, &names.named, &preview.calls).await?;
+    behind::tables_take_it_back(login, &names.named).await?;
     let few = estimated.is_some_and(|rows| rows <= MAX_RETURNED);
     let samples = if preview.sampled && few { samples(login, question, names, preview).await? } else { None };
     login.look_along(path).await?;
@@ -118,11 +119,18 @@ async fn run(
 
 /// Takes the lock that the statement takes anyway, before its tables are looked at: from here on nobody gives them a trigger, a rule
 /// or another shape.
-async fn lock(login: &mut Login, names: &Names) -> Result<(), Trouble> {
+async fn lock(login: &mut Login, names: &Names) -> Result<(), Refusal> {
     let quoted = |text: &str| format!("\"{}\"", text.replace('"', "\"\""));
     for named in names.named.iter().filter(|named| named.verb != Verb::Read) {
         let (schema, name) = (quoted(&named.schema), quoted(&named.name));
-        login.say(&format!("LOCK TABLE {schema}.{name} IN ROW EXCLUSIVE MODE")).await?;
+        let locked = login.say(&format!("LOCK TABLE {schema}.{name} IN ROW EXCLUSIVE MODE")).await;
+        locked.map_err(|trouble| match trouble {
+            // Wrong object type, undefined table.
+            Trouble::Refused(code) if matches!(&*code, "42809" | "42P01") => {
+                Refusal::Why("what is changed is not an ordinary table".to_owned())
+            }
+            trouble => trouble.into(),
+        })?;
     }
     Ok(())
 }

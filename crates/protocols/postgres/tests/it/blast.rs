@@ -1,0 +1,483 @@
+//! The blast radius against real servers: what it says, and above all that nothing is otherwise afterwards.
+
+use std::sync::Arc;
+
+use portcullis_access::requests::{BlastRadius, BlastState};
+use portcullis_policy::Preview;
+use portcullis_postgres::{
+    blast::hook::{Around, Said, blast_radius},
+    catalog::Catalogs,
+    upstream::Logins,
+};
+use portcullis_sql::{Analyzer, AnalyzerConfig};
+use portcullis_testkit::PgServer;
+
+use crate::lab::{Lab, Setup};
+
+/// Everything that a preview must leave as it is, or not touch at all.
+const FIXTURE: &str = "
+CREATE TABLE plain (id int PRIMARY KEY, state text, card text);
+INSERT INTO plain SELECT i, 'open', '4111 1111 1111 ' || lpad(i::text, 4, '0') FROM generate_series(1, 200) i;
+CREATE TABLE numbered (id serial PRIMARY KEY, n int);
+INSERT INTO numbered (n) SELECT i FROM generate_series(1, 10) i;
+CREATE TABLE seen (what text);
+CREATE FUNCTION see() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN INSERT INTO seen VALUES (TG_OP); RETURN NULL; END $$;
+CREATE TABLE watched (id int PRIMARY KEY, n int);
+INSERT INTO watched SELECT i, i FROM generate_series(1, 10) i;
+CREATE TRIGGER watch AFTER UPDATE OR DELETE ON watched FOR EACH STATEMENT EXECUTE FUNCTION see();
+CREATE TABLE parent (id int PRIMARY KEY);
+CREATE TABLE child (id int PRIMARY KEY, parent int REFERENCES parent ON DELETE CASCADE);
+CREATE TABLE grandchild (id int, child int REFERENCES child ON DELETE CASCADE);
+INSERT INTO parent SELECT i FROM generate_series(1, 5) i;
+INSERT INTO child SELECT i, i FROM generate_series(1, 5) i;
+INSERT INTO grandchild SELECT i, i FROM generate_series(1, 5) i;
+CREATE TRIGGER watch AFTER DELETE ON grandchild FOR EACH ROW EXECUTE FUNCTION see();
+CREATE TABLE kept (id int PRIMARY KEY);
+CREATE TABLE keeps (id int, kept int REFERENCES kept ON DELETE CASCADE);
+INSERT INTO kept SELECT i FROM generate_series(1, 5) i;
+INSERT INTO keeps SELECT i, i FROM generate_series(1, 5) i;
+CREATE TABLE ruled (id int);
+INSERT INTO ruled VALUES (1);
+CREATE RULE also AS ON DELETE TO ruled DO ALSO INSERT INTO seen VALUES ('rule');
+CREATE FUNCTION sly(int) RETURNS int LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM nextval('public.numbered_id_seq'); RETURN $1; END $$;
+CREATE FUNCTION sly_text(text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN INSERT INTO public.seen VALUES ('sly'); RETURN true; END $$;
+CREATE TABLE checked (id int, t text, CHECK (sly_text(t)));
+CREATE DOMAIN word AS text CHECK (sly_text(VALUE));
+CREATE TABLE worded (id int, w word);
+CREATE TABLE defaulted (id int DEFAULT nextval('numbered_id_seq'), n int);
+CREATE VIEW plain_view AS SELECT * FROM plain;
+CREATE VIEW sly_view AS SELECT sly(id) AS id FROM plain;
+CREATE TABLE secured (id int, n int);
+ALTER TABLE secured ENABLE ROW LEVEL SECURITY;
+CREATE POLICY only_mine ON secured USING (sly(n) = n);
+CREATE OPERATOR === (LEFTARG = int, RIGHTARG = int, FUNCTION = int4eq);
+CREATE FUNCTION sly_equal(int, int) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS $$ BEGIN PERFORM nextval('public.numbered_id_seq'); RETURN $1 = $2; END $$;
+CREATE OPERATOR ==== (LEFTARG = int, RIGHTARG = int, FUNCTION = sly_equal);
+CREATE TABLE parts (id int, n int) PARTITION BY RANGE (id);
+ANALYZE;
+";
+
+struct Bench {
+    lab: Lab,
+    around: Around,
+    token: String,
+}
+
+impl Bench {
+    async fn start(scope: &str, more: &str, sql: &str) -> Self {
+        Self::start_on(15, scope, more, sql).await
+    }
+
+    async fn start_on(version: u16, scope: &str, more: &str, sql: &str) -> Self {
+        let sql = format!("{FIXTURE}\n{sql}");
+        let lab = Lab::set_up(Setup { version, scope, more, sql: &sql, ..Setup::default() }).await;
+        let around = Around {
+            gate: Arc::clone(&lab.gate),
+            logins: Arc::new(Logins::default()),
+            catalogs: Catalogs::default(),
+            analyzer: Arc::new(Analyzer::new(AnalyzerConfig::default()).unwrap()),
+        };
+        let token = lab.token();
+        Self { lab, around, token }
+    }
+
+    async fn ask(&self, preview: Preview, text: &str, values: &[&str]) -> BlastRadius {
+        let (token, path) = (&*self.token, "public");
+        let said = Said { token, connection: "shop", text, values, path, preview };
+        blast_radius(&self.around, said).await.unwrap_or_else(|| panic!("`{text}` was not judged"))
+    }
+
+    async fn counted(&self, text: &str) -> BlastRadius {
+        self.ask(Preview::Rows, text, &[]).await
+    }
+
+    async fn planned(&self, text: &str) -> BlastRadius {
+        self.ask(Preview::None, text, &[]).await
+    }
+
+    /// Everything that could be otherwise, as text.
+    async fn state(&self) -> String {
+        let client = self.lab.superuser().await;
+        let question = "SELECT string_agg(t, E'\\n') FROM (
+            SELECT 'plain ' || md5(string_agg(p::text, ',' ORDER BY id)) AS t FROM plain p
+            UNION ALL SELECT 'numbered ' || md5(string_agg(p::text, ',' ORDER BY id)) FROM numbered p
+            UNION ALL SELECT 'sequence ' || last_value || is_called FROM numbered_id_seq
+            UNION ALL SELECT 'seen ' || count(*) FROM seen
+            UNION ALL SELECT 'watched ' || sum(n) || ' ' || count(*) FROM watched
+            UNION ALL SELECT 'family ' || (SELECT count(*) FROM parent) || (SELECT count(*) FROM child) || (SELECT count(*) FROM grandchild)
+            UNION ALL SELECT 'kept ' || (SELECT count(*) FROM kept) || (SELECT count(*) FROM keeps)
+            UNION ALL SELECT 'ruled ' || count(*) FROM ruled
+            UNION ALL SELECT 'orders ' || md5(string_agg(p::text, ',' ORDER BY id)) FROM orders p
+            UNION ALL SELECT 'locks ' || count(*) FROM pg_locks WHERE locktype = 'advisory'
+            UNION ALL SELECT 'large objects ' || count(*) FROM pg_largeobject_metadata
+            UNION ALL SELECT 'tables ' || count(*) FROM pg_class) x";
+        client.query_one(question, &[]).await.unwrap().get(0)
+    }
+}
+
+const OPEN: &str = "['*:*']";
+
+/// The last rule makes it so that statements are classified: outside of it everything passes.
+const GUARD: &str = "guardrails:
+  - { name: none, statements: [vacuum], action: block }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_update_is_planned_and_counted_and_nothing_is_otherwise() {
+    for version in [15, 18] {
+        if !PgServer::available(version) {
+            eprintln!("LEFT OUT: PostgreSQL {version} is missing");
+            continue;
+        }
+        let bench = Bench::start_on(version, OPEN, GUARD, "").await;
+        let before = bench.state().await;
+        // Without the guardrail's word nothing is run.
+        let found = bench.planned("DELETE FROM plain").await;
+        assert_eq!(
+            (found.state, found.exact_rows, found.not_counted.as_str()),
+            (BlastState::Ready, None, "")
+        );
+        assert_eq!(found.estimated_rows, Some(200));
+        let found = bench.counted("UPDATE plain SET state = 'closed' WHERE id <= 120").await;
+        assert_eq!((found.state, found.why.as_str()), (BlastState::Ready, ""), "{found:?}");
+        assert_eq!(found.exact_rows, Some(120), "{found:?}");
+        assert!(found.estimated_rows.is_some_and(|rows| (100..=140).contains(&rows)), "{found:?}");
+        assert!(found.plan.starts_with("Update on plain"), "{}", found.plan);
+        assert!(found.plan.contains("id <= 120"), "{}", found.plan);
+        assert_eq!(found.tables.first().map(|table| table.table.as_str()), Some("public.plain"));
+        let (old, new) = (found.before.unwrap(), found.after.unwrap());
+        assert_eq!(old.columns, ["id", "state", "card"]);
+        assert_eq!(new.columns, old.columns);
+        assert_eq!((old.rows.len(), new.rows.len()), (5, 5));
+        assert!(old.rows.iter().all(|row| row[1].as_deref() == Some("open")), "{old:?}");
+        assert!(new.rows.iter().all(|row| row[1].as_deref() == Some("closed")), "{new:?}");
+
+        let found = bench.counted("DELETE FROM plain WHERE id IN (1, 2)").await;
+        assert_eq!((found.exact_rows, found.after.map(|rows| rows.rows.len())), (Some(2), Some(2)));
+        let found = bench.counted("DELETE FROM plain").await;
+        assert_eq!(found.exact_rows, Some(200));
+        let found = bench.counted("DELETE FROM plain WHERE id = 0").await;
+        assert_eq!(found.exact_rows, Some(0));
+        // What the statement returns by itself is what is shown.
+        let found = bench.counted("DELETE FROM plain WHERE id < 8 RETURNING id, id + 1 AS next").await;
+        assert_eq!(
+            (found.exact_rows, found.after.unwrap().columns),
+            (Some(7), vec!["id".into(), "next".into()])
+        );
+        let found = bench.counted(
+            "MERGE INTO plain p USING numbered n ON p.id = n.id WHEN MATCHED THEN UPDATE SET state = 'x'",
+        );
+        let found = found.await;
+        assert_eq!((found.exact_rows, found.before, found.after), (Some(10), None, None));
+        assert_eq!(bench.state().await, before);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bound_values_are_the_statements_own() {
+    let bench = Bench::start(OPEN, GUARD, "").await;
+    let text = "UPDATE plain SET state = $2 WHERE id < $1::int";
+    let found = bench.ask(Preview::Rows, text, &["11", "gone"]).await;
+    assert_eq!((found.exact_rows, found.estimated_rows), (Some(10), Some(10)), "{found:?}");
+    let (old, new) = (found.before.unwrap(), found.after.unwrap());
+    assert!(old.rows.iter().all(|row| row[1].as_deref() == Some("open")), "{old:?}");
+    assert!(new.rows.iter().all(|row| row[1].as_deref() == Some("gone")), "{new:?}");
+    // A value is a value, whatever it looks like.
+    let found = bench.ask(Preview::Rows, "DELETE FROM plain WHERE state = $1", &["x'; COMMIT; --"]).await;
+    assert_eq!(found.exact_rows, Some(0), "{found:?}");
+    let found = bench.ask(Preview::Rows, "DELETE FROM plain WHERE id = $1", &["no number"]).await;
+    assert_eq!(found.state, BlastState::Unavailable);
+    assert!(found.why.contains("22P02") && !found.why.contains("no number"), "{found:?}");
+    assert_eq!(found.not_counted, found.why);
+}
+
+/// What must not be counted by running it, and a word of why.
+const UNCOUNTED: [(&str, &str); 26] = [
+    ("UPDATE watched SET n = 0", "trigger"),
+    ("DELETE FROM parent WHERE id = 1", "trigger"),
+    ("DELETE FROM ruled", "rule"),
+    ("UPDATE numbered SET n = nextval('numbered_id_seq')", "nextval"),
+    ("UPDATE numbered SET n = setval('numbered_id_seq', 999)", "setval"),
+    ("UPDATE numbered SET id = DEFAULT", "default"),
+    ("UPDATE defaulted SET id = DEFAULT", "default"),
+    ("UPDATE checked SET t = 'x'", "check constraint"),
+    ("UPDATE worded SET w = 'x'", "domain"),
+    ("UPDATE plain SET state = 'x'::word", "sly_text"),
+    ("UPDATE worded SET id = 1", "domain"),
+    ("UPDATE plain_view SET state = 'x'", "ordinary table"),
+    ("UPDATE secured SET n = 1", "row security"),
+    ("DELETE FROM plain WHERE id IN (SELECT n FROM secured)", "row security"),
+    ("DELETE FROM plain WHERE id = sly(1)", "sly"),
+    ("DELETE FROM plain WHERE id IN (SELECT id FROM sly_view)", "sly"),
+    ("DELETE FROM plain WHERE id ==== 1", "sly_equal"),
+    ("DELETE FROM plain WHERE random() < 0.5", "random"),
+    ("DELETE FROM plain WHERE clock_timestamp() IS NOT NULL", "clock_timestamp"),
+    ("DELETE FROM plain WHERE pg_sleep(60) IS NULL", "code"),
+    ("DELETE FROM plain WHERE pg_try_advisory_lock(1)", "pg_try_advisory_lock"),
+    ("DELETE FROM plain WHERE lo_create(0) > 0", "lo_create"),
+    ("DELETE FROM plain WHERE pg_notify('a', 'b') IS NULL", "tables"),
+    (
+        "WITH n AS (INSERT INTO numbered (n) VALUES (1) RETURNING id) DELETE FROM plain USING n WHERE plain.id = n.id",
+        "insert",
+    ),
+    ("INSERT INTO numbered (n) VALUES (1)", "insert"),
+    (
+        "MERGE INTO numbered t USING plain p ON t.id = p.id WHEN NOT MATCHED THEN INSERT (n) VALUES (1)",
+        "insert",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_rollback_does_not_take_back_is_not_run() {
+    let bench = Bench::start(OPEN, GUARD, "").await;
+    let before = bench.state().await;
+    for (text, word) in UNCOUNTED {
+        let found = bench.counted(text).await;
+        assert_eq!(found.exact_rows, None, "{text}: {found:?}");
+        assert!(found.not_counted.contains(word), "{text}: {found:?}");
+        assert_eq!((&found.before, &found.after), (&None, &None), "{text}");
+        assert!(!found.tables.is_empty(), "{text}");
+        assert_eq!(bench.state().await, before, "{text}");
+    }
+    // Beside them, what is like them and harmless.
+    for (text, rows) in [
+        ("DELETE FROM kept", 5),
+        ("DELETE FROM plain WHERE id === 1", 1),
+        ("UPDATE defaulted SET n = 1", 0),
+        ("DELETE FROM plain WHERE id IN (SELECT id FROM plain_view) AND upper(state) = 'OPEN'", 200),
+        ("UPDATE plain SET state = now()::text", 200),
+    ] {
+        let found = bench.counted(text).await;
+        assert_eq!((found.exact_rows, found.not_counted.as_str()), (Some(rows), ""), "{text}: {found:?}");
+        assert_eq!(bench.state().await, before, "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn planning_runs_no_function_of_users() {
+    let bench = Bench::start(OPEN, GUARD, "").await;
+    let before = bench.state().await;
+    for text in [
+        "SELECT sly(1)",
+        "SELECT * FROM plain WHERE id = sly(1)",
+        "SELECT * FROM sly_view",
+        "SELECT 1 ==== 1",
+        "INSERT INTO plain VALUES (sly(1000))",
+        "DELETE FROM orders WHERE id = (SELECT touch())",
+    ] {
+        let found = bench.planned(text).await;
+        assert_eq!(found.state, BlastState::Unavailable, "{text}: {found:?}");
+        assert!(!found.why.is_empty() && found.plan.is_empty(), "{text}: {found:?}");
+        assert_eq!(bench.state().await, before, "{text}");
+    }
+    // They would: that is what the refusals are for.
+    let client = bench.lab.superuser().await;
+    client.simple_query("EXPLAIN SELECT * FROM plain WHERE id = sly(1)").await.unwrap();
+    assert_ne!(bench.state().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_would_run_inside_of_explain_is_not_wrapped() {
+    let bench = Bench::start(OPEN, GUARD, "").await;
+    let before = bench.state().await;
+    for text in [
+        "EXPLAIN ANALYZE DELETE FROM plain",
+        "EXPLAIN (ANALYZE, FORMAT JSON) DELETE FROM plain",
+        "EXPLAIN DELETE FROM plain",
+        "PREPARE p AS DELETE FROM plain",
+        "DELETE FROM plain; COMMIT",
+        "COMMIT",
+        "ROLLBACK AND CHAIN",
+        "COPY plain FROM STDIN",
+        "COPY (DELETE FROM plain RETURNING id) TO STDOUT",
+        "TRUNCATE plain",
+        "DROP TABLE plain CASCADE",
+        "DO 'BEGIN DELETE FROM plain; END'",
+        "LOCK TABLE plain",
+        "CREATE TABLE n AS SELECT * FROM plain",
+        "SELECT * INTO n FROM plain",
+        "VACUUM plain",
+    ] {
+        let found = bench.counted(text).await;
+        assert_eq!(found.exact_rows, None, "{text}");
+        assert!(!found.not_counted.is_empty(), "{text}: {found:?}");
+        assert_eq!(bench.state().await, before, "{text}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tables_that_go_as_a_whole_are_told_by_their_size() {
+    let sql = "CREATE TABLE p1 PARTITION OF parts FOR VALUES FROM (0) TO (100);
+        CREATE TABLE p2 PARTITION OF parts FOR VALUES FROM (100) TO (200);
+        INSERT INTO parts SELECT i, i FROM generate_series(0, 149) i; ANALYZE;";
+    let bench = Bench::start(OPEN, GUARD, sql).await;
+    let found = bench.planned("TRUNCATE plain, parts").await;
+    assert_eq!((found.state, found.estimated_rows), (BlastState::Ready, Some(350)), "{found:?}");
+    assert!(found.plan.starts_with("public.plain: about 200 rows, "), "{}", found.plan);
+    assert!(
+        found.plan.contains("public.parts: about 150 rows, ") && found.plan.contains(" in 2 tables"),
+        "{}",
+        found.plan
+    );
+    assert!(found.plan.ends_with("as of the last vacuum or analyze of each table"), "{}", found.plan);
+    let found = bench.planned("TRUNCATE kept CASCADE").await;
+    assert!(found.plan.contains("public.keeps: about 5 rows"), "{}", found.plan);
+    let found = bench.planned("DROP TABLE plain CASCADE").await;
+    assert!(found.estimated_rows == Some(200) && found.plan.contains("depends on"), "{found:?}");
+    let found = bench.planned("COPY plain TO STDOUT").await;
+    assert_eq!(found.estimated_rows, Some(200), "{found:?}");
+    let found = bench.planned("ALTER TABLE plain ADD COLUMN x int").await;
+    assert!(found.estimated_rows.is_none() && found.plan.contains("about 200 rows"), "{found:?}");
+    let found = bench.planned("DO 'BEGIN NULL; END'").await;
+    assert_eq!(found.state, BlastState::Unavailable);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_are_shown_as_the_session_would_see_them() {
+    let masks = format!(
+        "{GUARD}masks:
+  - {{ name: cards, columns: ['public.plain.card'], with: last4 }}
+  - {{ name: numbers, columns: ['public.numbered.n'], with: 'null' }}
+  - {{ name: mail, connections: ['*'], detect: [email], with: redact }}
+"
+    );
+    let bench = Bench::start(OPEN, &masks, "").await;
+    let before = bench.state().await;
+    let found = bench.counted("UPDATE plain SET state = 'write to sam@example.com' WHERE id < 4").await;
+    assert_eq!(found.exact_rows, Some(3), "{found:?}");
+    let text = format!("{found:?}");
+    let (old, new) = (found.before.unwrap(), found.after.unwrap());
+    for rows in [&old, &new] {
+        let cards: Vec<_> = rows.rows.iter().map(|row| row[2].clone().unwrap()).collect();
+        assert!(cards.iter().all(|card| card.ends_with("000") || !card.contains("4111")), "{cards:?}");
+    }
+    assert!(!text.contains("4111") && !text.contains("sam@example.com"), "{text}");
+    // Conditions are not in the plan: who knows what the planner put there.
+    assert!(!found.plan.contains("id <"), "{}", found.plan);
+    let found = bench.counted("UPDATE numbered SET n = 7").await;
+    let (old, new) = (found.before.unwrap(), found.after.unwrap());
+    assert!(
+        old.rows.iter().chain(&new.rows).all(|row| row[1].is_none() && row[0].is_some()),
+        "{old:?} {new:?}"
+    );
+    assert_eq!(bench.state().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_the_session_may_not_read_are_counted_and_not_shown() {
+    let bench = Bench::start("['write:public.plain', 'read:public.orders']", GUARD, "").await;
+    let found = bench.counted("DELETE FROM plain WHERE id < 11").await;
+    assert_eq!((found.exact_rows, found.before, found.after), (Some(10), None, None));
+    // A guardrail on reading counts as well.
+    let guard = "guardrails:
+  - { name: eyes off, statements: [select], resources: ['public.plain'], action: block }
+";
+    let bench = Bench::start(OPEN, guard, "").await;
+    let found = bench.counted("DELETE FROM plain WHERE id < 11").await;
+    assert_eq!((found.exact_rows, found.before, found.after), (Some(10), None, None));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lock_of_another_session_is_not_waited_for() {
+    let bench = Bench::start(OPEN, GUARD, "").await;
+    let mut other = bench.lab.superuser().await;
+    let holding = other.transaction().await.unwrap();
+    holding.execute("UPDATE plain SET state = 'held' WHERE id = 7", &[]).await.unwrap();
+    let found = bench.counted("DELETE FROM plain").await;
+    assert_eq!((found.state, found.exact_rows), (BlastState::Ready, None), "{found:?}");
+    assert!(found.not_counted.contains("lock"), "{found:?}");
+    assert_eq!(found.estimated_rows, Some(200));
+    // The plan itself needs a lock on the table.
+    holding.execute("LOCK TABLE plain", &[]).await.unwrap();
+    let found = bench.counted("DELETE FROM plain").await;
+    assert_eq!(found.state, BlastState::Unavailable, "{found:?}");
+    assert!(found.why.contains("lock") && found.not_counted.contains("lock"), "{found:?}");
+    // Whoever holds the lock was not disturbed.
+    holding.commit().await.unwrap();
+    let found = bench.counted("DELETE FROM plain").await;
+    assert_eq!(found.exact_rows, Some(200));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_statement_that_would_run_for_ever_is_given_up() {
+    let bench = Bench::start(OPEN, GUARD, "").await;
+    let before = bench.state().await;
+    let text = "DELETE FROM plain WHERE id IN (SELECT a FROM generate_series(1, 1000000) a CROSS JOIN \
+                generate_series(1, 1000000) b WHERE a + b = -1)";
+    let found = bench.counted(text).await;
+    assert_eq!((found.state, found.exact_rows), (BlastState::Ready, None), "{found:?}");
+    assert!(found.not_counted.contains("3 seconds"), "{found:?}");
+    assert_eq!(bench.state().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_at_once_take_turns() {
+    let bench = Bench::start(OPEN, GUARD, "").await;
+    let before = bench.state().await;
+    let all = (0..8).map(|at| {
+        let (bench, text) = (&bench, format!("UPDATE plain SET state = 'x' WHERE id > {at}"));
+        async move { bench.counted(&text).await }
+    });
+    let found = futures_util::future::join_all(all).await;
+    for found in &found {
+        let waited = found.not_counted.contains("lock") || found.not_counted.contains("in the way");
+        assert!(found.exact_rows.is_some() || waited, "{found:?}");
+    }
+    assert!(found.iter().any(|found| found.exact_rows.is_some()), "{found:?}");
+    assert_eq!(bench.state().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_of_a_thousand_partitions_is_planned_and_counted() {
+    let sql = "SELECT format('CREATE TABLE part_%s PARTITION OF parts FOR VALUES FROM (%s) TO (%s)', i, i * 10, i * 10 + 10)
+        FROM generate_series(0, 999) i \\gexec
+        INSERT INTO parts SELECT i, i FROM generate_series(0, 9999) i; ANALYZE parts;";
+    let bench = Bench::start(OPEN, GUARD, sql).await;
+    let found = bench.counted("UPDATE parts SET n = -1").await;
+    assert_eq!(found.state, BlastState::Ready, "{found:?}");
+    assert!(found.plan.contains("more steps") && found.plan.len() < 16 * 1024, "{}", found.plan);
+    assert!(found.exact_rows == Some(10_000) || !found.not_counted.is_empty(), "{found:?}");
+    let client = bench.lab.superuser().await;
+    let changed: i64 = client.query_one("SELECT count(*) FROM parts WHERE n < 0", &[]).await.unwrap().get(0);
+    assert_eq!(changed, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_read_only_session_runs_nothing() {
+    let bench = Bench::start("read:*", "", "").await;
+    let before = bench.state().await;
+    let found = bench.counted("DELETE FROM plain").await;
+    assert_eq!(found.exact_rows, None);
+    assert!(found.not_counted.contains("read-only"), "{found:?}");
+    assert_eq!(bench.state().await, before);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_an_error_says_of_values_is_not_told() {
+    let sql = "CREATE TABLE texts (id int PRIMARY KEY, t text); INSERT INTO texts VALUES (1, 'hunter2'), (2, '7');
+        CREATE TABLE uniq (id int PRIMARY KEY, t text UNIQUE); INSERT INTO uniq VALUES (1, 'hunter2'), (2, 'b');";
+    let bench = Bench::start(OPEN, GUARD, sql).await;
+    for text in [
+        "UPDATE texts SET id = t::int",
+        "UPDATE uniq SET t = 'hunter2'",
+        "DELETE FROM texts WHERE 1 / (id - 1) = 0",
+    ] {
+        let found = bench.counted(text).await;
+        assert_eq!((found.state, found.exact_rows), (BlastState::Ready, None), "{found:?}");
+        assert!(found.not_counted.contains("SQLSTATE"), "{found:?}");
+        assert!(!found.not_counted.contains("hunter2"), "{found:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_is_gone_is_said_without_its_address() {
+    let bench = Bench::start(OPEN, GUARD, "").await;
+    // The catalog is read, then nobody may log in any more.
+    assert_eq!(bench.planned("DELETE FROM plain").await.state, BlastState::Ready);
+    let client = bench.lab.superuser().await;
+    client.simple_query("ALTER ROLE app CONNECTION LIMIT 0; ALTER ROLE app NOSUPERUSER").await.unwrap();
+    let found = bench.counted("DELETE FROM plain").await;
+    assert_eq!(found.state, BlastState::Unavailable);
+    assert_eq!(found.why, "the upstream could not be asked");
+    assert_eq!(found.tables.len(), 1);
+}
