@@ -79,6 +79,21 @@ impl Access {
         self.request_by(who.principal(), &request, Way::OnConnect, &ask.source, &ask.client)
     }
 
+    /// As [`Access::request`], for a person whose sign-in was verified before and whose standing was asked just now. Opens no way
+    /// to an upstream: connecting still takes a token.
+    ///
+    /// # Errors
+    /// As [`Access::request`].
+    pub fn request_as(
+        &self,
+        principal: &Arc<Principal>,
+        request: &WindowRequest,
+        source: &Source,
+        client: &ClientSoftware,
+    ) -> Result<Granted, RequestRefused> {
+        self.request_by(principal, request, Way::Explicit, source, client)
+    }
+
     pub(crate) fn request_by(
         &self,
         principal: &Arc<Principal>,

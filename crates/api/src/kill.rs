@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use portcullis_access::{Access, Block};
 use portcullis_audit::Batch;
-use portcullis_core::{
-    AuditEvent, EndReason, PrincipalKey, SessionFacts, SessionId, Source, Timestamp, WindowId,
-};
+use portcullis_core::{AuditEvent, EndReason, PrincipalKey, SessionFacts, SessionId, Timestamp, WindowId};
 use portcullis_policy::ProviderKind;
 
-use crate::{Api, KillAnswer, LiftAnswer, Problem};
+use portcullis_client::{KillAnswer, LiftAnswer};
+
+use crate::{Api, Problem};
 
 /// How long a killed principal stays out unless said.
 pub const DEFAULT_BLOCK: Duration = Duration::from_secs(60 * 60);
@@ -68,7 +68,7 @@ pub(crate) fn kill(
     target: &Target,
     reason: &str,
     for_seconds: Option<u64>,
-    source: &Source,
+    by: String,
 ) -> Result<KillAnswer, Problem> {
     let now = api.clock.now();
     let reason: String = reason.trim().chars().filter(|c| !c.is_control()).take(MAX_REASON).collect();
@@ -87,7 +87,6 @@ pub(crate) fn kill(
         }
         Target::Identity(key) => (key.clone(), None, window_ids(&api.access, key)),
     };
-    let by = administrator(source);
     let mut problems = Vec::new();
     let mut note = |what: &str, error: &dyn std::fmt::Display| {
         tracing::error!(%error, "a kill did not do all of its work: {what}");
@@ -111,6 +110,11 @@ pub(crate) fn kill(
             }
         }
     }
+    if matches!(target, Target::Identity(_)) {
+        if let Err(error) = api.people.end_all_of(&principal) {
+            note("sessions of the person in the console were not ended: the store failed", &error);
+        }
+    }
     let end = EndReason::Killed { by: by.clone(), reason: reason.clone() };
     let meant = |facts: &SessionFacts| match target {
         Target::Session(id) => facts.session == *id,
@@ -119,6 +123,13 @@ pub(crate) fn kill(
     let sessions = api.sessions.end_where(meant, &end) as u64;
     // A session that was let in before the block and registered after the sweep: its decision is repeated now.
     api.supervisor.policy_changed();
+    api.hub.kill(
+        &principal,
+        match target {
+            Target::Session(id) => Some(*id),
+            Target::Identity(_) => None,
+        },
+    );
     let target = match target {
         Target::Session(id) => id.to_string(),
         Target::Identity(key) => key.to_string(),
@@ -131,8 +142,7 @@ pub(crate) fn kill(
 }
 
 /// Lets a principal back in. Blocking. Journalled first: nothing opens unrecorded.
-pub(crate) fn lift(api: &Api, key: &PrincipalKey, source: &Source) -> Result<LiftAnswer, Problem> {
-    let by = administrator(source);
+pub(crate) fn lift(api: &Api, key: &PrincipalKey, by: String) -> Result<LiftAnswer, Problem> {
     let failed = |error: &dyn std::fmt::Display| {
         tracing::error!(%error, "blocks could not be lifted");
         Problem::unavailable()
@@ -145,10 +155,6 @@ pub(crate) fn lift(api: &Api, key: &PrincipalKey, source: &Source) -> Result<Lif
 
 fn window_ids(access: &Access, key: &PrincipalKey) -> Vec<WindowId> {
     access.open_windows(key).into_iter().map(|window| window.id).collect()
-}
-
-fn administrator(source: &Source) -> String {
-    format!("an administrator at {}", source.address.ip())
 }
 
 fn journal(

@@ -1,29 +1,74 @@
-//! The web listener's API: health and metrics, what an agent asks for itself, what an administrator sees and ends.
+//! The web listener's API: what agents ask for, what people answer, what an administrator sees and ends, and the console's pages.
 //!
-//! **Promises.** Promise 5, revocable now: a kill blocks, ends windows and ends sessions, in this order, so that nothing gets
-//! back in between. An agent's route trusts a verified token only, an administrator's the admin token only, compared in
-//! constant time. No answer, error or log line repeats a token. Requests are bounded in size and time.
+//! **Promises.** Promise 5, revocable now: a kill blocks, ends windows, sessions and sign-ins, in this order, so that nothing gets
+//! back in between. Who may what is one table ([`caller`]); an approver's rights are those of the moment they answer. No answer,
+//! error or log line repeats a token or what a request held. Requests are bounded in size, time and number; a follower of events
+//! costs no memory however slow it is. A dead notification channel delays no answer.
 //!
-//! **Does not** decide (`access`, `policy`), accept transports (`proxy::listener`) or know files and flags (`portcullis`).
+//! **Does not** decide (`access`, `policy`), verify (`identity`), accept transports (`proxy::listener`), send notices (`notify`), build
+//! pages (`console`) or know files and flags (`portcullis`). What goes over the wire is in `client`, with the other end.
 //!
-//! **How to read it**: [`types`] (what goes over the wire), [`problem`] (errors), [`server`] (transport to router),
-//! `routes/` (what is asked), [`client`] (the other end, which the CLI uses).
+//! **How to read it**: `routes.rs` (every route, what it wants, what it answers), [`caller`] (who asks), [`people`] (sessions of people),
+//! [`problem`] (errors), [`hub`] (events), [`server`] (transport to router).
 //!
-//! **References**: RFC 9110 (HTTP), RFC 9457 (problem details), RFC 6750 (bearer tokens).
+//! **References**: RFC 9110 (HTTP), RFC 9457 (problem details), RFC 6750 (bearer tokens), RFC 6265bis (cookies), OpenAPI 3.1.
 
 mod bearer;
-pub mod client;
+mod caller;
+mod cookie;
+mod hub;
 pub mod kill;
+mod limit;
+mod notices;
+mod openapi;
+mod people;
 pub mod problem;
 mod routes;
 pub mod server;
-pub mod types;
+mod status;
+mod views;
 
 pub use bearer::AdminToken;
-pub use client::{Client, ClientError};
-pub use problem::{Problem, ProblemBody};
-pub use server::{Api, PolicyStatus, Rejected};
-pub use types::{
-    ConnectionView, GrantView, KillAnswer, KillIdentity, KillSession, LiftAnswer, LiftIdentity, PolicyView,
-    RecordingView, SessionDetail, SessionState, SessionView, WhoamiView,
+pub use hub::Hub;
+pub use limit::RateLimits;
+pub use openapi::document as openapi;
+pub use people::People;
+pub use portcullis_client::{
+    Client, ClientError, ConnectionView, GrantView, KillAnswer, KillIdentity, KillSession, LiftAnswer,
+    LiftIdentity, PolicyView, ProblemBody, RecordingView, SessionDetail, SessionState, SessionView,
+    WhoamiView, client,
 };
+pub use problem::Problem;
+pub use server::{Api, PublicUrl, ReadStatements};
+pub use status::PolicyStatus;
+pub use views::session as session_view;
+
+use std::{sync::Arc, time::Duration};
+
+/// How often sessions of people that are over are looked for.
+const TIDY: Duration = Duration::from_secs(30);
+
+/// How often requests that are over are ended.
+const EXPIRE: Duration = Duration::from_secs(1);
+
+/// What goes on beside requests: requests that are over, events for followers, notices for channels, the end of
+/// sessions of people. Until dropped.
+pub async fn background(api: Arc<Api>) {
+    let tidy = async {
+        loop {
+            tokio::time::sleep(TIDY).await;
+            let api = Arc::clone(&api);
+            let _ = tokio::task::spawn_blocking(move || api.people.tidy(&api)).await;
+        }
+    };
+    let requests = async {
+        let mut every = tokio::time::interval(EXPIRE);
+        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            every.tick().await;
+            let access = Arc::clone(&api.access);
+            let _ = tokio::task::spawn_blocking(move || access.tidy_requests()).await;
+        }
+    };
+    tokio::join!(requests, hub::feed(Arc::clone(&api)), notices::follow(Arc::clone(&api)), tidy);
+}

@@ -4,9 +4,9 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use portcullis_access::RequestRefused;
+use portcullis_access::{RequestRefused, requests::AnswerRefused};
+use portcullis_client::ProblemBody;
 use portcullis_core::{Clock, ErrorKind};
-use serde::{Deserialize, Serialize};
 
 /// The media type of a problem (RFC 9457 section 3).
 pub const MEDIA_TYPE: &str = "application/problem+json";
@@ -22,29 +22,13 @@ pub struct Problem {
     retry_after: Option<u64>,
 }
 
-/// A problem's body.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProblemBody {
-    /// `urn:portcullis:problem:<slug>`.
-    #[serde(rename = "type")]
-    pub kind: String,
-    /// What sort of problem, the same for every one of this type.
-    pub title: String,
-    /// The HTTP status.
-    pub status: u16,
-    /// What happened here.
-    pub detail: String,
-    /// What to do next, if there is something.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub next: Option<String>,
-}
-
 impl Problem {
     fn new(status: StatusCode, slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
         Self { status, slug, title, detail: detail.into(), next: None, retry_after: None }
     }
 
-    fn next(mut self, next: impl Into<String>) -> Self {
+    #[must_use]
+    pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
         self
     }
@@ -58,6 +42,38 @@ impl Problem {
     pub fn unauthorized(detail: impl Into<String>, next: impl Into<String>) -> Self {
         Self::new(StatusCode::UNAUTHORIZED, "not-authenticated", "the token was not accepted", detail)
             .next(next)
+    }
+
+    /// 401: nobody is known.
+    pub fn not_authenticated() -> Self {
+        Self::unauthorized(
+            "nobody is signed in",
+            "sign in to the console, or send `Authorization: Bearer <token>`",
+        )
+    }
+
+    /// 403.
+    pub fn forbidden(slug: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, slug, "this is not allowed", detail)
+    }
+
+    /// 409.
+    pub fn conflict(slug: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::CONFLICT, slug, "it is not as you expect", detail)
+    }
+
+    /// 422.
+    pub fn unusable(slug: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, slug, "the request cannot be granted so", detail)
+    }
+
+    /// 429, to be tried again after `seconds`.
+    pub fn too_many(seconds: u64) -> Self {
+        let detail = "more was asked in a short time than is answered";
+        Self {
+            retry_after: Some(seconds),
+            ..Self::new(StatusCode::TOO_MANY_REQUESTS, "rate", "too many requests", detail)
+        }
     }
 
     /// 404: of the route, or of something an administrator named.
@@ -151,6 +167,24 @@ impl Problem {
             }
             RequestRefused::Reason => wrong("reason"),
             RequestRefused::Unavailable { .. } => Self::unavailable(),
+        }
+    }
+
+    /// For an answer that does not count.
+    pub(crate) fn of_answer(refused: &AnswerRefused) -> Self {
+        let detail = refused.to_string();
+        match refused {
+            AnswerRefused::Unknown => Self::not_found("there is no such request"),
+            AnswerRefused::MayNot(_) => Self::forbidden("may-not-answer", detail),
+            AnswerRefused::Over(..) => Self::conflict("over", detail).next("look at it again"),
+            AnswerRefused::PolicyChanged => Self::conflict("policy-changed", detail),
+            AnswerRefused::NothingToReview => Self::conflict("nothing-to-review", detail),
+            AnswerRefused::Note => Self::unusable("note", detail),
+            AnswerRefused::Lifetime { .. } | AnswerRefused::NoLifetime => Self::unusable("lifetime", detail),
+            AnswerRefused::Unavailable { detail } => {
+                tracing::error!(%detail, "a request could not be answered");
+                Self::unavailable()
+            }
         }
     }
 

@@ -5,7 +5,7 @@
 
 use std::{
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
@@ -19,20 +19,20 @@ use hyper_util::{
 };
 use metrics_exporter_prometheus::PrometheusHandle;
 use portcullis_access::Access;
-use portcullis_audit::Journal;
-use portcullis_core::{Clock, Source, Timestamp};
-use portcullis_identity::Identity;
-use portcullis_policy::Report;
+use portcullis_audit::{Journal, Notary};
+use portcullis_core::{Clock, Operation, Source};
+use portcullis_identity::{Identity, SignIns};
+use portcullis_notify::{Notifier, slack};
+use portcullis_policy::{Connection, ResolveSecret, Url};
 use portcullis_proxy::{
     Accepted, Sessions, Shutdown, gate::InForce, handshake_failed, supervise::Supervisor,
 };
 use portcullis_record::Recordings;
 use portcullis_store::Store;
 use rustls::ServerConfig;
-use serde::{Deserialize, Serialize};
 use tower::ServiceExt as _;
 
-use crate::{AdminToken, routes};
+use crate::{AdminToken, Hub, People, PolicyStatus, RateLimits, routes};
 
 /// The listener's name in metrics and logs.
 pub const LISTENER: &str = "web";
@@ -84,63 +84,61 @@ pub struct Api {
     pub supervisor: Arc<Supervisor>,
     /// What sessions did.
     pub recordings: Arc<Recordings>,
+    /// The people who are signed in.
+    pub people: People,
+    /// Signs people in.
+    pub sign_ins: SignIns,
+    /// Events, for who follows.
+    pub hub: Arc<Hub>,
+    /// How often somebody may ask.
+    pub limits: RateLimits,
+    /// Where people and clients find this.
+    pub public: PublicUrl,
+    /// Proves the journal.
+    pub notary: Arc<Notary>,
+    /// Tells people.
+    pub notifier: Arc<Notifier>,
+    /// Whether calls come from Slack.
+    pub slack: slack::Verifier,
+    /// Where Slack may be answered.
+    pub slack_hosts: slack::ResponseHosts,
+    /// Reads the secrets that documents name.
+    pub secrets: Arc<dyn ResolveSecret>,
+    /// Reads statements without a server, for explanations.
+    pub statements: Arc<dyn ReadStatements>,
+    /// The web listener's: streams end when it does.
+    pub closing: Shutdown,
+}
+
+/// Reads a statement as a session on the connection would that knows no catalog.
+pub trait ReadStatements: Send + Sync {
+    /// Its operations; what cannot be read is one that nobody classified.
+    fn read(&self, connection: &Connection, text: &str) -> Vec<Operation>;
+}
+
+/// Where people and clients find the web listener: what links, redirects and the check of origins are made from. Never a request's
+/// `Host`, which is the peer's to say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PublicUrl {
+    /// Without a slash at the end.
+    pub base: String,
+    /// As browsers write it in `Origin`.
+    pub origin: String,
+}
+
+impl PublicUrl {
+    /// From the address.
+    pub fn new(url: &Url) -> Self {
+        Self {
+            base: url.as_str().trim_end_matches('/').to_owned(),
+            origin: url.origin().ascii_serialization(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Api {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Api").finish_non_exhaustive()
-    }
-}
-
-/// How the documents on the disk stand to the policy in force.
-#[derive(Debug)]
-pub struct PolicyStatus(Mutex<Standing>);
-
-#[derive(Clone, Debug)]
-struct Standing {
-    loaded_at: Timestamp,
-    warnings: String,
-    rejected: Option<Rejected>,
-}
-
-/// A change that was refused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Rejected {
-    /// When it was seen.
-    pub at: Timestamp,
-    /// Why, as `portcullis check` prints it.
-    pub errors: String,
-}
-
-impl PolicyStatus {
-    /// A policy came into force at `at` with this report.
-    pub fn new(at: Timestamp, report: &Report) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(Standing { loaded_at: at, warnings: report.render(false), rejected: None })))
-    }
-
-    /// Another policy came into force.
-    pub fn loaded(&self, at: Timestamp, report: &Report) {
-        *self.lock() = Standing { loaded_at: at, warnings: report.render(false), rejected: None };
-    }
-
-    /// The documents are again those of the policy in force.
-    pub fn restored(&self) {
-        self.lock().rejected = None;
-    }
-
-    /// The documents were changed to something unusable.
-    pub fn rejected(&self, at: Timestamp, errors: String) {
-        self.lock().rejected = Some(Rejected { at, errors });
-    }
-
-    /// (when the policy came into force, its warnings, the refused change).
-    pub fn get(&self) -> (Timestamp, String, Option<Rejected>) {
-        let Standing { loaded_at, warnings, rejected } = self.lock().clone();
-        (loaded_at, warnings, rejected)
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, Standing> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -15,8 +15,8 @@ pub mod types;
 
 pub use client::{Client, ClientError, events::Told};
 pub use types::{
-    AnswerBody, ConnectionView, DecideBody, DeliveryView, DocumentFile, DocumentsView, EventId, GrantView, IdentityView,
-    KillAnswer, KillIdentity, KillSession, LiftAnswer, LiftIdentity, MeView, PolicyChecked, PolicyView, ProblemBody,
-    ProofView, ReachRow, ReachView, RecordingPage, RecordingView, Rejected, RequestView, Requested, Rows, SessionDetail,
-    SessionState, SessionView, WhoamiView,
+    AnswerBody, ConnectionView, DecideBody, DeliveryView, DocumentFile, DocumentsView, EventId, GrantView,
+    IdentityView, KillAnswer, KillIdentity, KillSession, LiftAnswer, LiftIdentity, MeView, PolicyChecked,
+    PolicyView, ProblemBody, ProofView, ReachRow, ReachView, RecordingPage, RecordingView, Rejected,
+    RequestView, Requested, Rows, SessionDetail, SessionState, SessionView, WhoamiView,
 };

@@ -16,13 +16,18 @@ mod policy;
 mod request;
 mod service;
 
-pub use policy::{DiagnosticView, DocumentFile, DocumentsView, PolicyChecked, PolicyView, Rejected, CheckBody, ExplainBody, ReplaceBody};
+pub use policy::{
+    CheckBody, DiagnosticView, DocumentFile, DocumentsView, ExplainBody, PolicyChecked, PolicyView, Rejected,
+    ReplaceBody,
+};
 pub use request::{
-    AnswerBody, BindView, BlastView, DecideBody, HighlightView, NeedView, OperationView, RanView, RequestView, Requested, RequesterView,
-    ResourceView, ReviewView, SampleView, TableView, VoteView, WindowPart,
+    AnswerBody, BindView, BlastView, DecideBody, HighlightView, NeedView, OperationView, RanView,
+    RequestView, Requested, RequesterView, ResourceView, ReviewView, SampleView, TableView, VoteView,
+    WindowPart,
 };
 pub use service::{
-    DeliveryView, CheckpointView, EventId, IdentityView, MeView, ProblemBody, ProofView, ProviderView, ReachRow, ReachView, RecordingPage, Rows,
+    CheckpointView, DeliveryView, EventId, IdentityView, MeView, ProblemBody, ProofView, ProviderView,
+    ReachRow, ReachView, RecordingPage, Rows,
 };
 
 /// The most rows one answer holds.

@@ -2,9 +2,7 @@
 
 use std::net::IpAddr;
 
-use portcullis_core::{
-    Clock as _, ConnectionName, Operation, StatementKind, SystemClock, Timestamp, operation::Classified,
-};
+use portcullis_core::{Clock as _, ConnectionName, SystemClock, Timestamp};
 use portcullis_policy::{Expectation, People, Question, Window, explain};
 
 use crate::{
@@ -12,7 +10,7 @@ use crate::{
     failure::{Exit, Failure},
     identity::IdentityArgs,
     output::{self, Format},
-    statements::Statements,
+    statements::{Statements, unreadable},
 };
 
 /// Says whether an identity may do something, by which rule, why, and where in the documents that stands.
@@ -90,15 +88,4 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
         }
     }
     if explanation.outcome == Expectation::Allow { Ok(()) } else { Err(Failure::told(Exit::No)) }
-}
-
-/// What a gateway makes of a statement it cannot read: an operation that nobody could classify.
-fn unreadable(text: &str, error: String) -> Operation {
-    Operation {
-        kinds: vec![StatementKind::word("unknown")],
-        resources: Vec::new(),
-        text: text.into(),
-        lacks: Vec::new(),
-        classified: Classified::Not(error),
-    }
 }

@@ -61,7 +61,8 @@ pub fn run(args: &Args) -> Result<(), Failure> {
     let outcome = runtime.block_on(async {
         // Before anything is announced: who reads `ready` may signal at once.
         let signals = Signals::listen()?;
-        let started = start::start(&process, Arc::clone(&policy), &report, Arc::clone(&workers)).await?;
+        let started =
+            start::start(&process, &files, Arc::clone(&policy), &report, Arc::clone(&workers)).await?;
         announce(&started, &policy, report.warnings(), process.tls.is_none());
         live(started, files, process.limits.drain, signals).await
     });
@@ -144,6 +145,8 @@ async fn live(
         clock,
         metrics,
         reload,
+        api,
+        notifier,
         shutdown,
         web_shutdown,
         accepting,
@@ -153,6 +156,7 @@ async fn live(
     let (ask, asked) = mpsc::channel(1);
     let mut background = tokio::task::JoinSet::new();
     background.spawn(supervisor.run());
+    background.spawn(portcullis_api::background(api));
     background.spawn(reload.run(files, asked));
     background.spawn(Arc::clone(&tls).watch(CERTIFICATE_INTERVAL));
     background.spawn(ship(Arc::clone(&store), Arc::clone(&journal)));
@@ -209,6 +213,7 @@ async fn live(
         web_shutdown.abort();
     }
     background.shutdown().await;
+    notifier.stop().await;
     // Every session has ended: what they left is sealed, and said in the journal, before the journal's last event.
     let _ = tokio::task::spawn_blocking(move || recordings.stop()).await;
     data.remove_listeners();
@@ -272,7 +277,8 @@ async fn forget(
         let index = Arc::clone(&store);
         let indexed = tokio::task::spawn_blocking(move || {
             let forgotten = index.forget_before(before)?;
-            tracing::debug!(?forgotten, "retention");
+            let deliveries = index.forget_deliveries(before)?;
+            tracing::debug!(?forgotten, deliveries, "retention");
             index.shipped()
         });
         let indexed = match indexed.await {

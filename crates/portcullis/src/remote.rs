@@ -235,7 +235,7 @@ fn token_from(source: impl std::io::Read, shown: &str) -> Result<Secret<String>,
 }
 
 /// Where a listener bound to every address is reached from this machine.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub fn reachable(address: SocketAddr) -> SocketAddr {
     let mut reachable = address;
     match address {
         SocketAddr::V4(v4) if v4.ip().is_unspecified() => {

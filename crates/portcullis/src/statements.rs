@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use portcullis_core::Operation;
+use portcullis_core::{Operation, StatementKind, operation::Classified};
 use portcullis_policy::Connection;
 use portcullis_sql::{
     Analyzer, AnalyzerConfig, CatalogSnapshot, Function, FunctionKind, FunctionLanguage, NoSessionState,
@@ -56,6 +56,17 @@ impl Statements {
     }
 }
 
+/// What a gateway makes of a statement it cannot read: an operation that nobody could classify.
+pub fn unreadable(text: &str, error: String) -> Operation {
+    Operation {
+        kinds: vec![StatementKind::word("unknown")],
+        resources: Vec::new(),
+        text: text.into(),
+        lacks: Vec::new(),
+        classified: Classified::Not(error),
+    }
+}
+
 fn builtin(line: &str) -> Option<Function> {
     let mut fields = line.split('\t');
     let mut next = || fields.next();
@@ -78,8 +89,6 @@ fn builtin(line: &str) -> Option<Function> {
 
 #[cfg(test)]
 mod tests {
-    use portcullis_core::operation::Classified;
-
     use super::*;
 
     fn read(text: &str) -> Vec<String> {

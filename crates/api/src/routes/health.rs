@@ -58,7 +58,7 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Prob
         (_, Err(_)) => Err("the journal does not answer".to_owned()),
     };
     let policy = api.access.policy();
-    let policy_text = match api.policy.get().2 {
+    let policy_text = match api.policy.get().rejected {
         None => format!("{} in force", policy.version()),
         Some(rejected) => format!(
             "{} in force; a change seen at {} was refused, `portcullis check` says why",

@@ -1,26 +1,28 @@
-//! One session and what it did, with the admin token.
+//! One session and what it did.
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{Path, Query, State, rejection::QueryRejection},
-    http::{HeaderMap, HeaderValue, header},
+    extract::{Path, State},
+    http::{HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use bytes::Bytes;
 use futures_util::stream;
+use portcullis_client::{RecordingPage, RecordingView, SessionDetail};
 use portcullis_core::SessionId;
 use portcullis_record::{Error, Recording, Seek, View, Views, What};
 use portcullis_store::SessionQuery;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::{
-    Json,
-    admin::{failed, query},
-    blocking,
+use super::{Json, Queried, blocking, failed};
+use crate::{
+    Api, Problem,
+    caller::{Caller, May},
+    views,
 };
-use crate::{Api, Problem, RecordingView, SessionDetail, SessionView};
 
 /// How much is read at a time, in bytes of JSON.
 const PIECE: usize = 128 * 1024;
@@ -28,31 +30,51 @@ const PIECE: usize = 128 * 1024;
 const LOOK: Duration = Duration::from_millis(200);
 /// How many looks may find nothing before an empty line says that somebody is still here.
 const QUIET_LOOKS: u32 = 50;
+/// How many looks a page waits for something.
+const LOOKS: u32 = 100;
+/// About how much a page holds, in bytes of JSON.
+const PAGE: usize = 1024 * 1024;
+
+/// Events of a page.
+const ROWS: usize = 200;
+const MOST: usize = 1_000;
 
 fn id(text: &str) -> Result<SessionId, Problem> {
-    text.parse().map_err(|_| Problem::malformed("a session is named `ses_` and 32 hex digits"))
+    text.parse().map_err(|_| no_such())
 }
 
-/// `GET /api/v1/sessions/{id}`.
+fn no_such() -> Problem {
+    Problem::not_found("no session has this id")
+}
+
+/// `GET /api/v1/sessions/{id}`: everybody's for who sees lists, else one's own. One that is not there and one that is not theirs are
+/// one answer.
 pub(super) async fn session(
     State(api): State<Arc<Api>>,
-    headers: HeaderMap,
+    caller: Caller,
     Path(text): Path<String>,
 ) -> Result<Json<SessionDetail>, Problem> {
-    let _admin = api.admin.check(&headers)?;
     let id = id(&text)?;
-    blocking(move || find(&api, id)).await?.map(Json)
+    let mut found = blocking(move || find(&api, id)).await??;
+    let own = caller.key().is_some_and(|key| found.session.identity.as_deref() == Some(&key.to_string()));
+    if !own && !caller.may(May::SeeLists) {
+        return Err(no_such());
+    }
+    if !caller.may(May::SeeRecordings) {
+        found.recording = None;
+    }
+    Ok(Json(found))
 }
 
 fn find(api: &Api, id: SessionId) -> Result<SessionDetail, Problem> {
     let live = api.sessions.list().into_iter().find(|live| live.facts.session == id);
     let session = match live {
-        Some(live) => SessionView::from(live),
+        Some(live) => views::live(live),
         None => {
             let query = SessionQuery { session: Some(id), limit: Some(1), ..SessionQuery::default() };
             let page = api.store.sessions(&query).map_err(failed)?;
             let row = page.rows.into_iter().next();
-            SessionView::from(row.ok_or_else(|| Problem::not_found("no session has this id"))?)
+            views::session(row.ok_or_else(no_such)?)
         }
     };
     let recording = match Recording::open(api.recordings.dir(), id) {
@@ -64,13 +86,15 @@ fn find(api: &Api, id: SessionId) -> Result<SessionDetail, Problem> {
 }
 
 /// What of a recording is asked for.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
-pub(super) struct Which {
+pub(super) struct WhichQuery {
     /// The first event, by its number.
     from: u64,
     /// Whether to go on while the session does.
     follow: bool,
+    /// Whether a browser should keep it as a file.
+    download: bool,
 }
 
 /// `GET /api/v1/sessions/{id}/recording`: one JSON object per line, see [`View`]. With `follow=true` a live recording is
@@ -78,26 +102,91 @@ pub(super) struct Which {
 /// `from` one more than the last `seq`.
 pub(super) async fn recording(
     State(api): State<Arc<Api>>,
-    headers: HeaderMap,
+    caller: Caller,
     Path(text): Path<String>,
-    asked: Result<Query<Which>, QueryRejection>,
+    Queried(WhichQuery { from, follow, download }): Queried<WhichQuery>,
 ) -> Result<Response, Problem> {
-    let _admin = api.admin.check(&headers)?;
     let id = id(&text)?;
-    let Which { from, follow } = query(asked)?;
-    let opened = {
-        let api = Arc::clone(&api);
-        blocking(move || Recording::open(api.recordings.dir(), id)).await?
-    };
-    let recording = match opened {
+    let recording = match open(&api, id).await? {
         Ok(recording) => recording,
-        Err(Error::NotFound(_)) => return Err(Problem::not_found("there is no recording of this session")),
         // What is wrong is for who asked to see: the first and only line.
         Err(error) => return Ok(lines(Body::from(problem(&error).to_line()))),
     };
     let views = Views::new(recording, Seek::Event(from));
-    let reading = Reading { api, id, follow, views: Some(views), pieces: VecDeque::new(), quiet: 0 };
-    Ok(lines(Body::from_stream(stream::unfold(reading, Reading::next))))
+    let reading = Reading { api, caller, id, follow, views: Some(views), pieces: VecDeque::new(), quiet: 0 };
+    let mut response = lines(Body::from_stream(stream::unfold(reading, Reading::next)));
+    if download && let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{id}.jsonl\"")) {
+        response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
+    }
+    Ok(response)
+}
+
+async fn open(api: &Arc<Api>, id: SessionId) -> Result<Result<Recording, Error>, Problem> {
+    let opened = {
+        let api = Arc::clone(api);
+        blocking(move || Recording::open(api.recordings.dir(), id)).await?
+    };
+    match opened {
+        Err(Error::NotFound(_)) => Err(Problem::not_found("there is no recording of this session")),
+        opened => Ok(opened),
+    }
+}
+
+/// Which page of a recording.
+#[derive(Debug, Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct PageQuery {
+    /// The first event, by its number.
+    from: u64,
+    /// At most so many; 200 unless said, never more than 1,000.
+    limit: Option<u32>,
+    /// Whether to wait (up to 20 seconds) for more of a live recording where there is nothing.
+    follow: bool,
+}
+
+/// `GET /api/v1/sessions/{id}/recording/events`: a page of what the lines above are, at most about 1 MiB.
+pub(super) async fn events(
+    State(api): State<Arc<Api>>,
+    Path(text): Path<String>,
+    Queried(PageQuery { from, limit, follow }): Queried<PageQuery>,
+) -> Result<Json<RecordingPage>, Problem> {
+    let id = id(&text)?;
+    let limit = limit.map_or(ROWS, |limit| usize::try_from(limit).unwrap_or(MOST)).clamp(1, MOST);
+    let mut views = Views::new(open(&api, id).await?.map_err(|error| broken(&error))?, Seek::Event(from));
+    for look in 0_u32.. {
+        let live = api.recordings.is_live(id);
+        let read;
+        (views, read) = blocking(move || page(views, limit)).await?;
+        let rows = read.map_err(|error| broken(&error))?;
+        if !rows.is_empty() || !follow || !live || look >= LOOKS || api.closing.is_stopped() {
+            let after = rows.last().map_or(from, |view| view.seq + 1);
+            let over = !live && (views.has_ended() || rows.len() < limit && rows.is_empty());
+            return Ok(Json(RecordingPage { next: (!over).then_some(after), rows, live }));
+        }
+        tokio::time::sleep(LOOK).await;
+    }
+    Err(Problem::internal())
+}
+
+fn broken(error: &Error) -> Problem {
+    Problem::conflict("recording", error.to_string())
+}
+
+fn page(mut views: Views, limit: usize) -> (Views, Result<Vec<View>, Error>) {
+    let (mut rows, mut bytes) = (Vec::new(), 0);
+    while rows.len() < limit && bytes < PAGE {
+        match views.next() {
+            None => break,
+            Some(Ok(view)) => {
+                bytes += view.to_line().len();
+                rows.push(view);
+            }
+            // What could be read is given; the next page says what is wrong.
+            Some(Err(error)) if rows.is_empty() => return (views, Err(error)),
+            Some(Err(_)) => break,
+        }
+    }
+    (views, Ok(rows))
 }
 
 fn lines(body: Body) -> Response {
@@ -112,6 +201,7 @@ fn problem(error: &Error) -> View {
 /// A recording on its way to a client.
 struct Reading {
     api: Arc<Api>,
+    caller: Caller,
     id: SessionId,
     follow: bool,
     /// `None` once there is no more.
@@ -142,9 +232,16 @@ impl Reading {
                 if !self.follow || !is_live {
                     return None;
                 }
-                tokio::time::sleep(LOOK).await;
+                tokio::select! {
+                    () = tokio::time::sleep(LOOK) => {}
+                    () = self.api.closing.stopped() => return None,
+                }
                 self.quiet += 1;
                 if self.quiet.is_multiple_of(QUIET_LOOKS) {
+                    // Rights are those of now: a recording is followed for longer than the moment it was asked for in.
+                    if !self.caller.is_still(&self.api).await {
+                        return None;
+                    }
                     self.pieces.push_back(Bytes::from_static(b"\n"));
                 }
             }

@@ -42,7 +42,9 @@ impl Client {
             attempts = if told { 0 } else { attempts + 1 };
             match outcome {
                 Ok(ControlFlow::Break(())) => return Ok(()),
-                Ok(ControlFlow::Continue(())) | Err(ClientError::Unreachable { .. }) if attempts < ATTEMPTS => {
+                Ok(ControlFlow::Continue(())) | Err(ClientError::Unreachable { .. })
+                    if attempts < ATTEMPTS =>
+                {
                     tokio::time::sleep(PAUSE).await;
                 }
                 Ok(ControlFlow::Continue(())) => {
@@ -78,7 +80,9 @@ impl Client {
                 return Ok(ControlFlow::Continue(()));
             };
             let Some(chunk) = chunk.map_err(unreachable)? else { return Ok(ControlFlow::Continue(())) };
-            for event in reader.read(&chunk).map_err(|()| ClientError::Answer("an event is too long".to_owned()))? {
+            for event in
+                reader.read(&chunk).map_err(|()| ClientError::Answer("an event is too long".to_owned()))?
+            {
                 *told = true;
                 if event.id.is_some() {
                     last.clone_from(&event.id);
@@ -143,11 +147,11 @@ mod tests {
 
     #[test]
     fn events_are_read_however_they_are_cut() {
-        let text = b": ping\n\nid: a-1\nevent: request\ndata: {\"id\":\"req_1\"}\n\nevent: reset\ndata: {}\n\n";
+        let text =
+            b": ping\n\nid: a-1\nevent: request\ndata: {\"id\":\"req_1\"}\n\nevent: reset\ndata: {}\n\n";
         for size in [1, 7, text.len()] {
             let mut reader = Reader::default();
-            let events: Vec<Told> =
-                text.chunks(size).flat_map(|piece| reader.read(piece).unwrap()).collect();
+            let events: Vec<Told> = text.chunks(size).flat_map(|piece| reader.read(piece).unwrap()).collect();
             assert_eq!(events.len(), 2, "{size}");
             assert_eq!(events[0].id.as_deref(), Some("a-1"));
             assert_eq!(events[0].data["id"], "req_1");

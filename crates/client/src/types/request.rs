@@ -1,6 +1,6 @@
 //! Access requests on the wire, and what is said about them.
 
-use portcullis_core::{RuleRef, Source, Timestamp, GroupRef};
+use portcullis_core::{GroupRef, RuleRef, Source, Timestamp};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 

@@ -231,7 +231,8 @@ impl FromStr for EventId {
 
     fn from_str(text: &str) -> Result<Self, ()> {
         let (epoch, number) = text.split_once('-').ok_or(())?;
-        let is_good = !epoch.is_empty() && epoch.len() <= 32 && epoch.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let is_good =
+            !epoch.is_empty() && epoch.len() <= 32 && epoch.bytes().all(|byte| byte.is_ascii_alphanumeric());
         match (is_good, number.parse()) {
             (true, Ok(number)) => Ok(Self { epoch: epoch.to_owned(), number }),
             _ => Err(()),

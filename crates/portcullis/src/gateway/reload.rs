@@ -7,6 +7,7 @@ use portcullis_api::PolicyStatus;
 use portcullis_audit::{Batch, Journal};
 use portcullis_core::{AuditEvent, Clock};
 use portcullis_identity::Identity;
+use portcullis_notify::Notifier;
 use portcullis_policy::{Policy, Report, SourceFile, check};
 use portcullis_proxy::supervise::Supervisor;
 use tokio::sync::mpsc;
@@ -27,6 +28,7 @@ pub struct Reload {
     pub journal: Arc<Journal>,
     pub status: Arc<PolicyStatus>,
     pub supervisor: Arc<Supervisor>,
+    pub notifier: Arc<Notifier>,
     pub clock: Arc<dyn Clock>,
 }
 
@@ -65,7 +67,7 @@ impl Reload {
                         in_force.clone_from(files);
                     }
                 }
-                Err(error) => self.reject(error.clone()),
+                Err(error) => self.reject(error.clone(), None),
             }
         }
     }
@@ -80,11 +82,11 @@ impl Reload {
     fn apply(&self, files: &[SourceFile]) -> bool {
         let (policy, report) = check(files);
         let Some(policy) = policy else {
-            self.reject(report.render(false));
+            self.reject(report.render(false), Some(&report));
             return false;
         };
-        if let Err(error) = self.put_in_force(&policy, &report) {
-            self.reject(error);
+        if let Err(error) = self.put_in_force(files, &policy, &report) {
+            self.reject(error, None);
             return false;
         }
         true
@@ -92,7 +94,12 @@ impl Reload {
 
     /// INVARIANT(policy-swapped-whole): providers, grants and connections change together or not at all. Between the first
     /// and the second step principals are judged by grants that do not know their provider: they get nothing.
-    fn put_in_force(&self, policy: &Arc<Policy>, report: &Report) -> Result<(), String> {
+    fn put_in_force(
+        &self,
+        files: &[SourceFile],
+        policy: &Arc<Policy>,
+        report: &Report,
+    ) -> Result<(), String> {
         let now = self.clock.now();
         self.identity.configure(policy.providers()).map_err(|error| error.to_string())?;
         let event = AuditEvent::PolicyLoaded {
@@ -108,7 +115,8 @@ impl Reload {
             return Err(format!("the change could not be journalled: {error}"));
         }
         self.access.replace_policy(Arc::clone(policy));
-        self.status.loaded(now, report);
+        self.status.loaded(now, report, files);
+        self.notifier.reconfigure(policy.notifications());
         self.supervisor.policy_changed();
         metrics::gauge!("portcullis_policy_rejected").set(0.0);
         metrics::counter!("portcullis_policy_reloads_total", "outcome" => "loaded").increment(1);
@@ -116,7 +124,7 @@ impl Reload {
         Ok(())
     }
 
-    fn reject(&self, errors: String) {
+    fn reject(&self, errors: String, report: Option<&Report>) {
         let now = self.clock.now();
         let version = Arc::clone(self.access.policy().version());
         tracing::error!(in_force = %version, "the changed documents were refused, the policy in force stays:\n{errors}");
@@ -126,7 +134,7 @@ impl Reload {
         if let Err(error) = record(&self.journal, &event) {
             tracing::error!(%error, "the refusal could not be journalled");
         }
-        self.status.rejected(now, errors);
+        self.status.rejected(now, errors, report);
     }
 }
 

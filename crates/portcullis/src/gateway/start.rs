@@ -3,15 +3,16 @@
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusBuilder;
-use portcullis_access::{Access, SystemSecrets};
+use portcullis_access::{Access, Settings, SystemSecrets, requests::RequestLimits};
 use portcullis_api::{
-    AdminToken, Api, PolicyStatus,
+    AdminToken, Api, Hub, People, PolicyStatus, PublicUrl, RateLimits, ReadStatements,
     server::{PROTOCOLS, Web},
 };
 use portcullis_audit::{Error as JournalError, Journal, JournalConfig, Notary, NotaryConfig, Recovery};
-use portcullis_core::{AuditEvent, Clock, SystemClock};
-use portcullis_identity::Identity;
-use portcullis_policy::{Policy, Process, Report, SourceFile, Sync};
+use portcullis_core::{AuditEvent, Clock, Operation, SystemClock};
+use portcullis_identity::{Identity, SignIns};
+use portcullis_notify::{Notifier, slack};
+use portcullis_policy::{Connection, Policy, Process, Report, SourceFile, Sync, Url};
 use portcullis_postgres::{Postgres, catalog::Catalogs, upstream::Logins};
 use portcullis_proxy::{
     Admission, CancelMap, CertificatePaths, DirectDial, DownstreamTls, ListenerConfig, ProxyNetworks,
@@ -31,7 +32,7 @@ use super::{
     recordings,
     reload::{Reload, record},
 };
-use crate::{documents, failure::Failure};
+use crate::{documents, failure::Failure, remote, statements};
 
 /// How long a dial upstream may take, resolution included.
 const DIAL_WITHIN: Duration = Duration::from_secs(10);
@@ -56,6 +57,8 @@ pub struct Started {
     pub listeners: Listeners,
     pub metrics: metrics_exporter_prometheus::PrometheusHandle,
     pub reload: Reload,
+    pub api: Arc<Api>,
+    pub notifier: Arc<Notifier>,
     /// The sessions' listeners.
     pub shutdown: Shutdown,
     /// The web listener.
@@ -67,6 +70,7 @@ pub struct Started {
 /// Makes the gateway and opens its ports.
 pub async fn start(
     process: &Process,
+    files: &[SourceFile],
     policy: Arc<Policy>,
     report: &Report,
     workers: Arc<Workers>,
@@ -89,8 +93,22 @@ pub async fn start(
 
     let recordings = recordings::open(&data, &process.limits, &journal, &clock)?;
     let secrets = Arc::new(SystemSecrets);
-    let access =
-        Access::new(Arc::clone(&policy), Arc::clone(&store) as _, Arc::clone(&journal), Arc::clone(&clock));
+    let web = bind("web", process.listen.web).await?;
+    let public = public_url(process, address(&web)?)?;
+    let settings = Settings {
+        limits: RequestLimits {
+            pending: process.limits.pending_requests,
+            per_identity: process.limits.pending_per_identity,
+        },
+        address: Some(public.base.clone()),
+    };
+    let access = Access::with(
+        Arc::clone(&policy),
+        Arc::clone(&store) as _,
+        Arc::clone(&journal),
+        Arc::clone(&clock),
+        settings,
+    );
     let access = Arc::new(access.map_err(|error| Failure::cannot(error.to_string()))?);
     let identity = Identity::new(Arc::clone(&clock), Arc::clone(&secrets) as _);
     identity.configure(policy.providers()).map_err(|error| Failure::cannot(error.to_string()))?;
@@ -101,7 +119,7 @@ pub async fn start(
         journal: Arc::clone(&journal),
         sessions: Arc::clone(&sessions),
         dial: Arc::new(DirectDial::new(DIAL_WITHIN)),
-        secrets,
+        secrets: Arc::clone(&secrets) as _,
         clock: Arc::clone(&clock),
         limits: process.limits.clone(),
         fingerprints,
@@ -110,7 +128,6 @@ pub async fn start(
     let supervisor = Supervisor::new(Arc::clone(&gate));
 
     let (shutdown, web_shutdown) = (Shutdown::new(), Shutdown::new());
-    let web = bind("web", process.listen.web).await?;
     let postgres = match &process.listen.postgres {
         Some(listener) => Some((bind("postgres", listener.address).await?, listener.authentication)),
         None => None,
@@ -123,7 +140,7 @@ pub async fn start(
         fingerprint: tls.fingerprint().map(|fingerprint| fingerprint.to_string()).unwrap_or_default(),
     };
 
-    let status = PolicyStatus::new(clock.now(), report);
+    let status = PolicyStatus::new(clock.now(), report, files);
     journal_start(&journal, &clock, &recovery, &policy, report)?;
     let networks =
         (!process.proxy_protocol.is_empty()).then(|| ProxyNetworks::new(process.proxy_protocol.clone()));
@@ -133,6 +150,7 @@ pub async fn start(
         proxy: networks.clone(),
         admission,
     };
+    let notifier = notifier(&store, &policy, &secrets, &clock).await?;
     let api = Arc::new(Api {
         identity: Arc::clone(&identity),
         access: Arc::clone(&access),
@@ -146,10 +164,22 @@ pub async fn start(
         draining: shutdown.clone(),
         supervisor: Arc::clone(&supervisor),
         recordings: Arc::clone(&recordings),
+        people: People::new(Arc::clone(&store), process.console),
+        sign_ins: SignIns::new(Arc::clone(&identity)),
+        hub: Hub::new(clock.as_ref()),
+        limits: RateLimits::default(),
+        public,
+        notary: Arc::clone(&notary),
+        notifier: Arc::clone(&notifier),
+        slack: slack::Verifier::default(),
+        slack_hosts: slack::ResponseHosts::Slack,
+        secrets: Arc::clone(&secrets) as _,
+        statements: Arc::new(Reader),
+        closing: web_shutdown.clone(),
     });
     let tls_failure = |error: portcullis_proxy::TlsError| Failure::cannot(error.to_string());
     let web_tls = tls.server_config(&PROTOCOLS).map_err(tls_failure)?;
-    let front = Web::new(api, web_tls, process.limits.handshake, web_shutdown.clone());
+    let front = Web::new(Arc::clone(&api), web_tls, process.limits.handshake, web_shutdown.clone());
     let handler = move |accepted| front.clone().serve(accepted);
     let web_config = config(portcullis_api::server::LISTENER, Admission::new(WEB_TRANSPORTS, WEB_PER_SOURCE));
     let web = tokio::spawn(serve(web, web_config, handler, web_shutdown.clone()));
@@ -187,6 +217,7 @@ pub async fn start(
         journal: Arc::clone(&journal),
         status,
         supervisor: Arc::clone(&supervisor),
+        notifier: Arc::clone(&notifier),
         clock: Arc::clone(&clock),
     };
     Ok(Started {
@@ -204,11 +235,56 @@ pub async fn start(
         listeners,
         metrics,
         reload,
+        api,
+        notifier,
         shutdown,
         web_shutdown,
         accepting,
         web,
     })
+}
+
+/// Where people and clients find the web listener: as the process file says, else where it listens.
+fn public_url(process: &Process, web: SocketAddr) -> Result<PublicUrl, Failure> {
+    let url = match &process.public_url {
+        Some(url) => url.clone(),
+        None => format!("https://{}", remote::reachable(web))
+            .parse::<Url>()
+            .map_err(|error| Failure::cannot(format!("the web listener has no address: {error}")))?,
+    };
+    Ok(PublicUrl::new(&url))
+}
+
+/// What tells people, taking up what was not delivered when the gateway stopped.
+async fn notifier(
+    store: &Arc<Store>,
+    policy: &Policy,
+    secrets: &Arc<SystemSecrets>,
+    clock: &Arc<dyn Clock>,
+) -> Result<Arc<Notifier>, Failure> {
+    let settings = portcullis_notify::Settings {
+        // Gateways that began at different moments try again at different ones.
+        seed: clock.now().as_micros().unsigned_abs(),
+        ..portcullis_notify::Settings::default()
+    };
+    let (secrets, clock) = (Arc::clone(secrets), Arc::clone(clock));
+    let notifier = Notifier::start(secrets, clock, Arc::clone(store) as _, settings)
+        .map_err(|error| Failure::cannot(error.to_string()))?;
+    if let Err(error) = notifier.resume(policy.notifications()).await {
+        tracing::error!(%error, "notices that were not delivered before the start are not tried again");
+    }
+    Ok(notifier)
+}
+
+/// Reads statements for explanations, as `portcullis explain` does.
+struct Reader;
+
+impl ReadStatements for Reader {
+    fn read(&self, connection: &Connection, text: &str) -> Vec<Operation> {
+        let read = statements::Statements::new("public").map_err(|failure| failure.to_string());
+        let read = read.and_then(|statements| statements.read(connection, text));
+        read.unwrap_or_else(|error| vec![statements::unreadable(text, error)])
+    }
 }
 
 /// No source takes every place: a tenth is left for others.

@@ -1,0 +1,296 @@
+//! People's sessions: signed in by their identity provider, known by a cookie, as good as their standing there.
+//!
+//! INVARIANT(cookie-is-not-kept): of a cookie only its SHA-256 is stored. A session is used up by idleness, by age, by signing out, by a
+//! kill, and by whatever ends its person's standing at the provider, which is asked on every use (at its liveness interval).
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use aws_lc_rs::{digest, hmac, rand};
+use portcullis_audit::Batch;
+use portcullis_core::{AuditEvent, Principal, PrincipalKey, Secret, Timestamp, event::SignInEvent};
+use portcullis_identity::{Flow, Standing};
+use portcullis_policy::ConsoleSettings;
+use portcullis_store::{Person, Store};
+
+use crate::{Api, Problem, routes::blocking, server::Peer};
+
+/// How exactly the time of the last use is kept: a write per request would be a write too many.
+const SEEN_EVERY: Duration = Duration::from_secs(60);
+/// How long a person may take at the provider.
+const PATIENCE: Duration = Duration::from_secs(15 * 60);
+/// Sign-ins under way at once. Each is under 2 KB, and sources are limited in how many they begin.
+const MAX_FLOWS: usize = 5_000;
+
+/// The people who are signed in, and those about to be.
+pub struct People {
+    store: Arc<Store>,
+    settings: ConsoleSettings,
+    flows: Mutex<HashMap<[u8; 32], Begun>>,
+}
+
+/// A sign-in under way. It stays here; the browser has a random name for it.
+#[derive(Debug)]
+pub(crate) struct Begun {
+    pub(crate) flow: Flow,
+    pub(crate) next: String,
+    at: Timestamp,
+}
+
+/// A session that is good now.
+#[derive(Debug)]
+pub(crate) struct Signed {
+    pub(crate) person: Person,
+    pub(crate) principal: Arc<Principal>,
+}
+
+impl std::fmt::Debug for People {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("People").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl People {
+    /// None is signed in but those the store has.
+    pub fn new(store: Arc<Store>, settings: ConsoleSettings) -> Self {
+        Self { store, settings, flows: Mutex::default() }
+    }
+
+    /// The limits of a session.
+    pub const fn settings(&self) -> ConsoleSettings {
+        self.settings
+    }
+
+    /// Keeps a sign-in under way; gives the cookie for it.
+    pub(crate) fn begin(&self, flow: Flow, next: String, now: Timestamp) -> Result<Secret<String>, Problem> {
+        let token = random()?;
+        let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+        flows.retain(|_, begun| now.since(begun.at) < PATIENCE);
+        if flows.len() >= MAX_FLOWS {
+            return Err(Problem::unavailable());
+        }
+        flows.insert(hash(&token), Begun { flow, next, at: now });
+        Ok(token)
+    }
+
+    /// The sign-in of a cookie: once.
+    pub(crate) fn take(&self, token: &Secret<String>, now: Timestamp) -> Option<Begun> {
+        let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
+        flows.remove(&hash(token)).filter(|begun| now.since(begun.at) < PATIENCE)
+    }
+
+    /// Signs somebody in; gives the cookie. Whatever session the browser had before is ended: what somebody else put there never
+    /// becomes this person's. Journalled before it counts.
+    pub(crate) async fn sign_in(
+        &self,
+        api: &Arc<Api>,
+        principal: &Arc<Principal>,
+        before: Option<Secret<String>>,
+        peer: &Peer,
+    ) -> Result<(Secret<String>, Duration), Problem> {
+        let now = api.clock.now();
+        let absolute = now.plus(self.settings.absolute);
+        // Where no directory is asked, the token's end is all that bounds what it said.
+        let ends_at = match api.identity.next_recheck(principal) {
+            Some(_) => absolute,
+            None => absolute.min(principal.expires_at),
+        };
+        let token = random()?;
+        let person = Person {
+            token_hash: hash(&token),
+            principal: Principal::clone(principal),
+            made_at: now,
+            seen_at: now,
+            ends_at,
+        };
+        let (store, api, peer) = (Arc::clone(&self.store), Arc::clone(api), peer.clone());
+        let who = Arc::clone(principal);
+        blocking(move || {
+            if let Some(before) = before {
+                store.end_person(&hash(&before)).map_err(failed)?;
+            }
+            journal(&api, "signed_in", &who.provider, Some(&who), &peer, "")?;
+            store.put_person(&person).map_err(failed)
+        })
+        .await??;
+        Ok((token, ends_at.since(now)))
+    }
+
+    /// The session of a cookie, where it is good now.
+    pub(crate) async fn signed(
+        &self,
+        api: &Api,
+        token: &Secret<String>,
+        peer: &Peer,
+    ) -> Result<Option<Signed>, Problem> {
+        let signed = self.stand(api, &hash(token)).await?;
+        match signed {
+            Found::Good(signed) => Ok(Some(*signed)),
+            Found::Nobody => Ok(None),
+            Found::Over(person, why) => {
+                self.ended(api, person, why, peer).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    /// As [`People::signed`], for who is here already: nothing is written.
+    pub(crate) async fn find(&self, api: &Api, hash: &[u8; 32]) -> Result<Option<Signed>, Problem> {
+        Ok(match self.stand(api, hash).await? {
+            Found::Good(signed) => Some(*signed),
+            Found::Nobody | Found::Over(..) => None,
+        })
+    }
+
+    async fn stand(&self, api: &Api, hash: &[u8; 32]) -> Result<Found, Problem> {
+        let (store, hash) = (Arc::clone(&self.store), *hash);
+        let Some(person) = blocking(move || store.person(&hash)).await?.map_err(failed)? else {
+            return Ok(Found::Nobody);
+        };
+        let now = api.clock.now();
+        let over = |person, why: &str| Ok(Found::Over(person, why.to_owned()));
+        if person.ends_at <= now {
+            return over(person, "its time was over");
+        }
+        if now.since(person.seen_at) >= self.settings.idle {
+            return over(person, "it was idle for too long");
+        }
+        if api.access.blocked(&person.principal.key()).is_some() {
+            return over(person, "an administrator has blocked the identity");
+        }
+        let principal = match api.identity.recheck(&person.principal).await {
+            Standing::Good(principal) => principal,
+            Standing::Revoked { detail } => return over(person, &detail),
+            // Groups as old as the sign-in are not good enough for anything.
+            Standing::Unknown { detail } => {
+                tracing::warn!(principal = %person.principal.key(), %detail, "a person's standing is not known");
+                return Err(Problem::unavailable());
+            }
+        };
+        if now.since(person.seen_at) >= SEEN_EVERY.min(self.settings.idle / 4) {
+            let store = Arc::clone(&self.store);
+            blocking(move || store.saw_person(&hash, now)).await?.map_err(failed)?;
+        }
+        Ok(Found::Good(Box::new(Signed { person, principal })))
+    }
+
+    async fn ended(&self, api: &Api, person: Person, why: String, peer: &Peer) -> Result<(), Problem> {
+        let store = Arc::clone(&self.store);
+        let (hash, principal) = (person.token_hash, person.principal);
+        if blocking(move || store.end_person(&hash)).await?.map_err(failed)? {
+            journal(api, "ended", &principal.provider, Some(&principal), peer, &why)?;
+        }
+        Ok(())
+    }
+
+    /// Signs somebody out.
+    pub(crate) async fn sign_out(
+        &self,
+        api: &Api,
+        hash: [u8; 32],
+        who: &Principal,
+        peer: &Peer,
+    ) -> Result<(), Problem> {
+        let store = Arc::clone(&self.store);
+        if blocking(move || store.end_person(&hash)).await?.map_err(failed)? {
+            journal(api, "signed_out", &who.provider, Some(who), peer, "")?;
+        }
+        Ok(())
+    }
+
+    /// Ends every session of somebody. Blocking.
+    pub(crate) fn end_all_of(&self, key: &PrincipalKey) -> Result<u64, portcullis_store::Error> {
+        self.store.end_people_of(key)
+    }
+
+    /// Ends what is over, so that the audit log has it though nobody comes back. Blocking.
+    pub(crate) fn tidy(&self, api: &Api) {
+        let now = api.clock.now();
+        match self.store.forget_people(now, now.minus(self.settings.idle)) {
+            Ok(forgotten) => {
+                for person in forgotten {
+                    let who = &person.principal;
+                    let why =
+                        if person.ends_at <= now { "its time was over" } else { "it was idle for too long" };
+                    drop(sign_in_event(api, "ended", &who.provider, Some(who), String::new(), why));
+                }
+            }
+            Err(error) => tracing::error!(%error, "people's sessions that are over could not be ended"),
+        }
+    }
+}
+
+enum Found {
+    Good(Box<Signed>),
+    Nobody,
+    Over(Person, String),
+}
+
+/// Puts a step of signing in or out into the journal. Blocks for a write.
+pub(crate) fn journal(
+    api: &Api,
+    step: &str,
+    provider: &str,
+    who: Option<&Principal>,
+    peer: &Peer,
+    note: &str,
+) -> Result<(), Problem> {
+    sign_in_event(api, step, provider, who, peer.0.address.to_string(), note)
+}
+
+fn sign_in_event(
+    api: &Api,
+    step: &str,
+    provider: &str,
+    who: Option<&Principal>,
+    source: String,
+    note: &str,
+) -> Result<(), Problem> {
+    let event = AuditEvent::SignIn(SignInEvent {
+        at: api.clock.now(),
+        step: step.to_owned(),
+        provider: provider.to_owned(),
+        principal: who.map(Principal::key),
+        name: who.map(|who| who.name.clone()).unwrap_or_default(),
+        source,
+        note: note.to_owned(),
+    });
+    let mut batch = Batch::new();
+    let written = batch.push(&event).and_then(|()| api.journal.append(None, &batch).map(|_| ()));
+    written.map_err(|error| {
+        tracing::error!(%error, "a sign-in could not be journalled");
+        Problem::unavailable()
+    })
+}
+
+/// What pages put into `X-Portcullis-CSRF`: only who has the cookie's value can make it, and the cookie cannot be made from it.
+pub(crate) fn csrf(token: &Secret<String>) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, token.expose().as_bytes());
+    hex(hmac::sign(&key, b"portcullis console csrf").as_ref())
+}
+
+fn hash(token: &Secret<String>) -> [u8; 32] {
+    let mut hash = [0; 32];
+    let digest = digest::digest(&digest::SHA256, token.expose().as_bytes());
+    hash.iter_mut().zip(digest.as_ref()).for_each(|(to, from)| *to = *from);
+    hash
+}
+
+/// 256 random bits, 64 hex digits.
+fn random() -> Result<Secret<String>, Problem> {
+    let mut bytes = [0; 32];
+    rand::fill(&mut bytes).map_err(|_| Problem::internal())?;
+    Ok(Secret::new(hex(&bytes)))
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn failed(error: portcullis_store::Error) -> Problem {
+    tracing::error!(%error, "people's sessions cannot be kept");
+    Problem::unavailable()
+}

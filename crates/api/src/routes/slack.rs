@@ -1,0 +1,142 @@
+//! Buttons that people pressed in Slack.
+//!
+//! A call counts where Slack signed it with the channel's secret, the documents say by hand which identity the Slack user is, and the
+//! directory says what that identity is now. Where no directory is asked, an answer from Slack is worth nothing: the link leads on.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Bytes,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode},
+    response::{IntoResponse, Response},
+};
+use portcullis_access::requests::{Answer, Ballot};
+use portcullis_core::{Principal, PrincipalKind, Timestamp};
+use portcullis_identity::Standing;
+use portcullis_notify::slack::{Action, Interaction, NotFromSlack, Reply};
+use portcullis_policy::{Channel, Notification, ProviderKind, Subject};
+
+use super::requests::answered;
+use crate::{Api, Problem, notices};
+
+/// The longest call.
+const MAX_CALL: usize = 256 * 1024;
+
+/// `POST /api/v1/auth/slack`. Answered at once, as Slack wants; what came of it is said where Slack asks for it.
+pub(super) async fn interaction(State(api): State<Arc<Api>>, request: Request) -> Result<Response, Problem> {
+    let headers = request.headers().clone();
+    let body = axum::body::to_bytes(request.into_body(), MAX_CALL).await;
+    let body = body.map_err(|_| Problem::too_large(MAX_CALL))?;
+    let channel = channel(&api, &headers, &body)?;
+    let interaction = Interaction::parse(&body, api.slack_hosts).map_err(|error| {
+        tracing::info!(channel = %channel.name, %error, "a call of Slack cannot be used");
+        Problem::malformed("the call is not one of our buttons")
+    })?;
+    if interaction.action != Action::Open {
+        tokio::spawn(async move {
+            let reply = reply(&api, &channel, &interaction).await;
+            if let Err(error) = api.notifier.respond(&interaction.response_url, &reply).await {
+                tracing::warn!(channel = %channel.name, ?error, "Slack could not be told what came of a button");
+            }
+        });
+    }
+    Ok(StatusCode::OK.into_response())
+}
+
+/// The channel whose secret signed the call. One answer for all that is wrong with it.
+fn channel(api: &Api, headers: &HeaderMap, body: &Bytes) -> Result<Arc<Notification>, Problem> {
+    let now = api.clock.now();
+    let policy = api.access.policy();
+    let mut why = NotFromSlack::Signature;
+    for notification in policy.notifications() {
+        let Channel::Slack { signing_secret: Some(reference), .. } = &notification.channel else { continue };
+        let secret = match api.secrets.resolve(reference) {
+            Ok(secret) => secret,
+            Err(error) => {
+                tracing::error!(channel = %notification.name, %error, "the signing secret cannot be had");
+                continue;
+            }
+        };
+        match api.slack.verify(headers, body, &secret, now) {
+            Ok(()) => return Ok(Arc::clone(notification)),
+            Err(error) => why = error,
+        }
+        // Another secret may fit where this one does not; whatever else is wrong stays wrong.
+        if why != NotFromSlack::Signature {
+            break;
+        }
+    }
+    tracing::warn!(error = %why, "a call that says it is from Slack was refused");
+    Err(match why {
+        NotFromSlack::TooMany => Problem::too_many(60),
+        _ => Problem::forbidden("not-from-slack", "the call is not from Slack, or was made before"),
+    })
+}
+
+async fn reply(api: &Arc<Api>, channel: &Notification, pressed: &Interaction) -> Reply {
+    let id = pressed.request;
+    let link = api.access.request_link(id).unwrap_or_default();
+    let whisper = |why: &str| Reply::Whisper(format!("{why}. Answer in the console: {link}"));
+    let by = match person(api, channel, &pressed.user).await {
+        Ok(by) => by,
+        Err(why) => {
+            tracing::info!(request = %id, channel = %channel.name, why, "an answer from Slack does not count");
+            return whisper(why);
+        }
+    };
+    let (answer, note) = match pressed.action {
+        Action::Approve => (Answer::Approve, String::new()),
+        Action::Deny => (Answer::Deny, "denied from Slack".to_owned()),
+        Action::Open => return whisper("there is nothing to answer"),
+    };
+    let ballot = Ballot { by, answer, note, lifetime_seconds: None, through: "slack" };
+    match answered(api, id, ballot).await {
+        Ok(request) => match notices::of(api, &request) {
+            Some(notice) if request.settled().is_some() => Reply::Instead(Box::new(notice)),
+            _ => Reply::Whisper("your answer counts; more people have to answer".to_owned()),
+        },
+        Err(refused) => whisper(&refused.to_string()),
+    }
+}
+
+/// Who pressed it: the identity that the documents name for the Slack user, as its directory has it now.
+async fn person(api: &Api, channel: &Notification, user: &str) -> Result<Arc<Principal>, &'static str> {
+    let Channel::Slack { users, .. } = &channel.channel else { return Err("this is no Slack channel") };
+    let Some(Subject::Id(subject)) = users.get(user) else {
+        return Err("the documents do not say who you are here");
+    };
+    let policy = api.access.policy();
+    let provider = policy.providers().iter().find(|provider| provider.name == subject.provider);
+    // Without a directory nobody says what the person is now.
+    let provider = provider.filter(|provider| provider.liveness.is_some());
+    let Some((provider, ProviderKind::Entra(entra))) = provider.map(|provider| (provider, &provider.kind))
+    else {
+        return Err("no directory says who you are now");
+    };
+    let claimed = Principal {
+        provider: provider.name.clone(),
+        tenant: Some(entra.tenant.clone()),
+        object_id: subject.value.clone(),
+        application_id: None,
+        parent_application: None,
+        kind: PrincipalKind::User,
+        name: user.to_owned(),
+        token_id: String::new(),
+        groups: Vec::new(),
+        roles: Vec::new(),
+        actor: None,
+        subject: None,
+        issued_at: api.clock.now(),
+        expires_at: Timestamp::MAX,
+    };
+    let person = match api.identity.recheck(&claimed).await {
+        Standing::Good(now) => now,
+        Standing::Revoked { .. } => return Err("the directory does not confirm who you are"),
+        Standing::Unknown { .. } => return Err("the directory does not answer now"),
+    };
+    match api.access.blocked(&person.key()) {
+        Some(_) => Err("an administrator has blocked this identity"),
+        None => Ok(person),
+    }
+}
