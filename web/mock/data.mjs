@@ -44,7 +44,7 @@ const base = (extra) => ({
   review: null, policy: '5b1f0c9be2d74a10', can_answer: true, filed_at: at(-45), answer_by: at(255), ...extra,
 });
 const operation = (text, extra) => ({
-  session: SESSION_LIVE, mode: 'live', text, statement: 'update', resources: [], qualified: true, highlights: [], binds: [], in_transaction: false, hash: hex(64), ...extra,
+  session: SESSION_LIVE, mode: 'live', text, statements: [], statement: 'update', resources: [], qualified: true, highlights: [], binds: [], in_transaction: false, hash: hex(64), ...extra,
 });
 export const SESSION_LIVE = id('ses');
 
@@ -84,13 +84,13 @@ export function requests() {
       operation: operation('', {
         mode: 'commit', statement: 'commit', in_transaction: true, rows: 4312,
         statements: [{ number: 11, text: "UPDATE prices SET amount = p.amount FROM staging_prices p WHERE prices.sku = p.sku AND prices.currency = 'EUR'", rows: 4300 }, { number: 12, text: 'DELETE FROM staging_prices WHERE batch = $1', rows: 12 }],
-        resources: [{ verb: 'write', resource: 'public.prices' }, { verb: 'write', resource: 'public.staging_prices' }],
+        resources: [{ verb: 'write', resource: 'public.prices', columns: [] }, { verb: 'write', resource: 'public.staging_prices', columns: [] }],
       }),
     }),
     base({
       id: id('req'), kind: 'operation', requester: requester('refund'), rule: UNQUALIFIED, needs: [need(UNQUALIFIED, ['group:oncall'])], reason: 'clean up test notes', client: 'psycopg 3.2', filed_at: at(-8), answer_by: at(292),
-      operation: operation(TROJAN, { statement: 'delete', highlights: [{ from: 0, to: 23, rule: UNQUALIFIED.name }], resources: [{ verb: 'write', resource: 'public.audit_notes' }] }),
-      blast_radius: { state: 'working' },
+      operation: operation(TROJAN, { statement: 'delete', highlights: [{ from: 0, to: 23, rule: UNQUALIFIED.name }], resources: [{ verb: 'write', resource: 'public.audit_notes', columns: [] }] }),
+      blast_radius: { state: 'working', tables: [] },
     }),
     base({
       id: id('req'), kind: 'window', requester: requester('triage'), rule: rule('grant', 'prod-admin', 60), connection: 'prod-logs', database: 'logs', filed_at: at(-60), answer_by: at(1500), needs: [need(rule('grant', 'prod-admin', 60), ['group:leads'])],
@@ -113,8 +113,8 @@ export function requests() {
       reason: pick(['weekly clean-up', 'INC-4699: wrong currency on 12 invoices', 'backfill settled_at', 'look into slow checkouts']), filed_at: at(done - 70), answered_at: at(done), answer_by: at(done + 200), note: by ? '' : note,
       votes: by ? [{ by: who(by).key, name: by, at: at(done), answer: state === 'denied' ? 'deny' : 'approve', note, through: pick(['console', 'cli', 'slack']) }] : [],
       ...(isWindow ? { lifetime_seconds: 1800, scope: ['read:*'], ...(state === 'approved' ? { window: { id: id('win'), opened_at: at(done), ends_at: at(done + 1800) } } : {}) } : {
-        operation: operation(pick(["DELETE FROM carts", 'UPDATE invoices SET currency = $1 WHERE id = ANY($2)', 'UPDATE orders SET settled_at = paid_at']), { statement: 'update', qualified: false, binds: [{ position: 1, type: 'text', value: 'EUR' }] }),
-        blast_radius: { state: 'ready', estimated_rows: Math.round(random() * 40000), qualified: false, tables: [{ table: 'public.orders', verb: 'write' }] },
+        operation: operation(pick(["DELETE FROM carts", 'UPDATE invoices SET currency = $1 WHERE id = ANY($2)', 'UPDATE orders SET settled_at = paid_at']), { statement: 'update', qualified: false, binds: [{ position: 1, type: 'text', value: 'EUR', cut: false, null: false }] }),
+        blast_radius: { state: 'ready', estimated_rows: Math.round(random() * 40000), qualified: false, tables: [{ table: 'public.orders', columns: [], verb: 'write' }] },
       }),
     }));
   }
@@ -328,15 +328,15 @@ export function audit() {
     } else if (kind === 'session_ended') rows.push({ sequence, event: kind, at: time, session: view.session, reason: view.reason ?? { why: 'client_quit' }, decisions: view.statements, bytes_in: view.bytes_in, bytes_out: view.bytes_out, facts: view.facts });
     else if (kind === 'recording_sealed') rows.push({ sequence, event: kind, at: time, session: view.session, segment: 1, sha256: hex(64), bytes: 8812, events: 133, first_at: time, last_at: time, last: true, facts: view.facts });
     else if (kind === 'kill') rows.push({ sequence, event: kind, at: time, by: 'sam okafor', target: view.session, reason: 'runaway export', sessions: 1 });
-    else if (kind === 'request_answered') rows.push({ sequence, event: kind, at: time, request: id('req'), by: 'mia lindqvist', answer: 'approve', note: 'go ahead' });
+    else if (kind === 'request_answered') rows.push({ sequence, event: 'request', at: time, request: id('req'), step: ['approved', 'filed', 'denied', 'used', 'answer_refused'][n % 5], kind: 'operation', principal: { provider: 'entra', tenant: TENANT, object_id: 'x' }, name: 'deploy-agent', connection: 'shop-db', rule: UNQUALIFIED, by: { provider: 'entra', tenant: TENANT, object_id: 'y' }, by_name: 'mia lindqvist', through: 'console', note: 'go ahead', hash: hex(64), policy: '5b1f0c9be2d74a10' });
     else rows.push({ sequence, event: kind, at: time, policy: hex(16), warnings: 1 });
   }
   return rows;
 }
-export const PROOF = () => ({ key: 'portcullis/3f0c9d27', events: 20_852_163, lag: 4, checkpoint: { size: 20_852_159, root: 'CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=', at: at(-22), note: 'portcullis/3f0c9d27\n20852159\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\nprevious sFodV/vSp5O8n9a8QpW6PRY97tfOSW5b=\n\n— portcullis/3f0c9d27 Az3grlgtzPICa5OS8npVmf1M…\n' }, last_verified: { at: at(-3000), ok: true, detail: '20,851,001 events, 812 checkpoints' } });
+export const PROOF = () => ({ key: 'portcullis/3f0c9d27', events: 20_852_163, lag: 4, checkpoint: { size: 20_852_159, root: 'CsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=', at: at(-22), note: 'portcullis/3f0c9d27\n20852159\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\nprevious sFodV/vSp5O8n9a8QpW6PRY97tfOSW5b=\n\n— portcullis/3f0c9d27 Az3grlgtzPICa5OS8npVmf1M…\n' } });
 export const DELIVERIES = () => [
-  { id: 'dlv_1', at: at(-95), notification: 'oncall', kind: 'slack', event: 'held', request: id('req'), state: 'retrying', attempts: 4, error: 'the webhook answered 503', next_at: at(40) },
-  { id: 'dlv_2', at: at(-4000), notification: 'siem', kind: 'webhook', event: 'break-glass', request: id('req'), state: 'failed', attempts: 12, error: 'connection refused' },
+  { id: 'not_1/oncall', at: at(-95), notification: 'oncall', kind: 'slack', event: 'held', request: id('req'), state: 'retrying', attempts: 4, error: 'the webhook answered 503', next_at: at(40) },
+  { id: 'not_2/siem', at: at(-4000), notification: 'siem', kind: 'webhook', event: 'break_glass', request: id('req'), state: 'failed', attempts: 12, error: 'connection refused' },
 ];
 export const ME = () => {
   const sam = who('sam');

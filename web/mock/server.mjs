@@ -29,7 +29,7 @@ export function createMock({ ticking = true } = {}) {
   };
   const tell = (event, body) => {
     const id = ++state.event;
-    const text = `id: ${id}\nevent: ${event}\ndata: ${JSON.stringify(body)}\n\n`;
+    const text = `id: mock-${id}\nevent: ${event}\ndata: ${JSON.stringify(body)}\n\n`;
     state.log.push([id, text]);
     for (const stream of state.streams) stream.write(text);
   };
@@ -46,7 +46,7 @@ export function createMock({ ticking = true } = {}) {
   const page = (list, query, size = 100) => {
     const from = Number(query.get('cursor') ?? 0);
     const limit = Math.min(Number(query.get('limit') ?? size), 1000);
-    return { rows: list.slice(from, from + limit), ...(from + limit < list.length ? { next: String(from + limit) } : {}) };
+    return { rows: list.slice(from, from + limit), ...(from + limit < list.length ? { next: from + limit } : {}) };
   };
   const findSession = (id) => state.sessions.find((s) => s.session === id);
 
@@ -184,7 +184,7 @@ export function createMock({ ticking = true } = {}) {
         : holds
           ? { verdict: 'hold', rule: { kind: 'guardrail', name: 'unqualified writes need a person', location: 'policy.yaml:59' }, reason: 'guardrail `unqualified writes need a person` needs a person’s yes', obligations: [{ obligation: 'record' }] }
           : { verdict: 'allow', rule: { kind: 'grant', name: 'triage-shop', location: 'policy.yaml:40' }, reason: 'in scope of grant `triage-shop`', obligations: [{ obligation: 'record' }, { obligation: 'read_only' }] };
-      return json(response, { outcome: decision.verdict, decision, operations: asked.sql ? [{ kind: 'select', text: asked.sql, resources: ['read public.orders'], decision }] : [], grants: [{ grant: 'triage-shop', location: 'policy.yaml:40', applies: true, why: 'it is to group:incident-triage-agents' }, { grant: 'deploy-orders', location: 'policy.yaml:44', applies: false, why: 'it is to group:deploy-agents' }], masks: [{ name: 'card numbers', with: 'last4' }], policy: '5b1f0c9be2d74a10' });
+      return json(response, { outcome: decision.verdict, decision, operations: asked.sql ? [{ kind: 'select', text: asked.sql, resources: ['read public.orders'], decision }] : [], grants: [{ grant: 'triage-shop', location: 'policy.yaml:40', applies: true, why: 'it is to group:incident-triage-agents' }, { grant: 'deploy-orders', location: 'policy.yaml:44', applies: false, why: 'it is to group:deploy-agents' }], masks: [{ mask: 'card numbers', with: 'last4', location: 'policy.yaml:68', columns: ['payments.card_number'], detect: [] }], policy: '5b1f0c9be2d74a10' });
     }
     if (path === '/audit/events') {
       let list = state.audit;
@@ -206,7 +206,7 @@ export function createMock({ ticking = true } = {}) {
 
   function events(request, response) {
     response.writeHead(200, { 'Content-Type': 'text/event-stream', 'Cache-Control': 'no-store' });
-    const last = Number(request.headers['last-event-id'] ?? 0);
+    const last = Number(/^mock-(\d+)$/.exec(request.headers['last-event-id'] ?? '')?.[1] ?? 0);
     state.resumed = last;
     response.write(`event: hello\ndata: {"version":"0.1.0"}\n\n`);
     if (last) for (const [id, text] of state.log) if (id > last) response.write(text);
@@ -243,7 +243,7 @@ export function createMock({ ticking = true } = {}) {
   if (ticking) {
     timers.push(setInterval(() => {
       const working = [...state.requests.values()].find((r) => r.blast_radius?.state === 'working');
-      if (working) put({ ...working, blast_radius: { state: 'ready', estimated_rows: 51_200, qualified: true, tables: [{ table: 'public.audit_notes', verb: 'write' }], plan: 'Delete on audit_notes  (cost=0.00..991.00 rows=51200 width=6)' } });
+      if (working) put({ ...working, blast_radius: { state: 'ready', estimated_rows: 51_200, qualified: true, tables: [{ table: 'public.audit_notes', columns: [], verb: 'write' }], plan: 'Delete on audit_notes  (cost=0.00..991.00 rows=51200 width=6)' } });
     }, 12_000));
     timers.push(setInterval(() => {
       const live = state.sessions[0];

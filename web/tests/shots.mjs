@@ -15,7 +15,7 @@ const breakGlass = [...mock.state.requests.values()].find((r) => r.break_glass).
 const commit = [...mock.state.requests.values()].find((r) => r.kind === 'commit').id;
 const pages = {
   requests: '/', held: `/requests/${held}`, trojan: `/requests/${trojan}`, review: `/requests/${breakGlass}`, commit: `/requests/${commit}`, sessions: '/sessions', session: `/sessions/${live}`,
-  connections: '/connections', reach: '/reach', policy: '/policy', audit: '/audit', missing: '/nowhere',
+  history: '/sessions?when=all', connections: '/connections', reach: `/reach?identity=${encodeURIComponent(mock.data.IDENTITIES[1].key)}&connection=orders-db`, policy: '/policy?file=policy.yaml&line=44', audit: '/audit', missing: '/nowhere',
 };
 const { browser, close } = await launch();
 for (const size of ['desktop', 'phone']) {

@@ -15,6 +15,8 @@ export interface Me {
   roles: Role[];
   csrf?: string;
   ends_at?: string;
+  idle_seconds?: number;
+  kind?: PrincipalKind | 'administrator';
   providers: Provider[];
   version: string;
 }
@@ -29,9 +31,10 @@ export interface ProblemBody {
   diagnostics?: Diagnostic[];
 }
 
-export interface Page<T, C = string> {
+/** `next` is the cursor of the page after. */
+export interface Page<T> {
   rows: T[];
-  next?: C | null;
+  next?: number | null;
 }
 
 export type PrincipalKind = 'agent' | 'application' | 'user';
@@ -88,7 +91,7 @@ export interface Review {
 export interface Resource {
   verb: string;
   resource: string;
-  columns?: string[];
+  columns: string[];
 }
 
 /** A part of the text a rule matched; `from` and `to` are offsets in UTF-8 bytes. */
@@ -100,16 +103,19 @@ export interface Highlight {
 
 export interface Bind {
   position: number;
-  type?: string;
-  value?: string | null;
-  cut?: boolean;
-  null?: boolean;
+  /** Empty where it is not known. */
+  type: string;
+  /** Empty where it is null. */
+  value: string;
+  cut: boolean;
+  null: boolean;
 }
 
 export interface HeldOperation {
   session: string;
   mode: 'live' | 'ticket' | 'commit';
-  text: string;
+  /** Absent for who may not see it. */
+  text?: string;
   text_cut_from?: number;
   statement: string;
   resources: Resource[];
@@ -119,7 +125,7 @@ export interface HeldOperation {
   in_transaction: boolean;
   hash: string;
   rows?: number;
-  statements?: { number: number; text: string; rows: number }[];
+  statements: { number: number; text: string; rows?: number }[];
   used_at?: string;
   good_until?: string;
 }
@@ -134,9 +140,11 @@ export interface BlastRadius {
   why?: string;
   estimated_rows?: number;
   plan?: string;
-  tables?: { table: string; columns?: string[]; verb: string }[];
+  tables: { table: string; columns: string[]; verb: string }[];
   qualified?: boolean;
   exact_rows?: number;
+  /** Why they were not counted, where the guardrail asks for it. */
+  not_counted?: string;
   before?: Sample;
   after?: Sample;
 }
@@ -148,7 +156,8 @@ export interface AccessRequest {
   requester: Requester;
   connection: string;
   database?: string;
-  rule: RuleRef;
+  /** The first of the rules that ask for a person. */
+  rule?: RuleRef;
   needs: Need[];
   reason: string;
   source?: string;
@@ -169,6 +178,7 @@ export interface AccessRequest {
   blast_radius?: BlastRadius;
   can_answer: boolean;
   why_not?: string;
+  link?: string;
 }
 
 // Connections and windows
@@ -355,7 +365,8 @@ export interface Way {
 }
 
 export interface ReachView {
-  rows: { identity: Identity; ways: Way[] }[];
+  /** Without an identity: the ways of everybody to the connection that was asked for. */
+  rows: { identity?: Identity; ways: Way[] }[];
   connections: string[];
   policy?: string;
 }
@@ -378,7 +389,13 @@ export interface PolicyView {
   connections: number;
   grants: number;
   warnings: string;
-  rejected?: { at: string; errors: string };
+  rejected?: Rejected;
+}
+
+export interface Rejected {
+  at: string;
+  errors: string;
+  diagnostics?: Diagnostic[];
 }
 
 export interface PolicyFile {
@@ -391,6 +408,7 @@ export interface PolicyDocuments {
   etag: string;
   files: PolicyFile[];
   diagnostics: Diagnostic[];
+  rejected?: Rejected;
 }
 
 export interface CheckAnswer {
@@ -411,7 +429,7 @@ export interface Explanation {
   decision: Decision;
   operations: { kind: string; text: string; resources: string[]; decision: Decision }[];
   grants: { grant: string; location: string; applies: boolean; why: string }[];
-  masks: { name?: string; transform?: string; with?: string; location?: string }[];
+  masks: { mask: string; with: string; location: string }[];
   policy: string;
 }
 
@@ -431,9 +449,11 @@ export interface AuditRow {
 export interface AuditProof {
   key: string;
   events: number;
-  checkpoint?: { size: number; root: string; at?: string; note?: string };
-  last_verified?: { at: string; ok: boolean; detail?: string };
-  lag?: number;
+  checkpoint: { size: number; root: string; at?: string; note: string };
+  /** Events that no checkpoint covers yet. */
+  lag: number;
+  /** Why signing fails, where it does. */
+  failure?: string;
 }
 
 export interface Delivery {
@@ -442,8 +462,8 @@ export interface Delivery {
   notification: string;
   kind: string;
   event: string;
-  request?: string;
-  state: 'delivered' | 'retrying' | 'failed';
+  request: string;
+  state: 'queued' | 'delivered' | 'retrying' | 'failed';
   attempts: number;
   error?: string;
   next_at?: string;

@@ -19,8 +19,8 @@ class Inbox {
   ready = $state(false);
   busy = $state(false);
   error = $state.raw<Problem>();
-  morePending = $state.raw<string>();
-  moreDone = $state.raw<string>();
+  morePending = $state.raw<number>();
+  moreDone = $state.raw<number>();
   #changed = new Set<string>();
   #timer: ReturnType<typeof setTimeout> | undefined;
   #off: (() => void) | undefined;
@@ -67,7 +67,7 @@ class Inbox {
 
   more = async (what: 'pending' | 'done'): Promise<void> => {
     const cursor = what === 'pending' ? this.morePending : this.moreDone;
-    if (!cursor || this.busy) return;
+    if (cursor === undefined || this.busy) return;
     this.busy = true;
     try {
       const page = await get<Page<AccessRequest>>('/requests', { state: what === 'pending' ? 'pending' : undefined, limit: PAGE, cursor });

@@ -38,17 +38,17 @@ export class Load<T> {
 }
 
 /** A list that comes in pages. */
-export class Pages<T, C extends string | number = string> {
+export class Pages<T> {
   rows = $state.raw<T[]>([]);
-  next = $state.raw<C | undefined>();
+  next = $state.raw<number | undefined>();
   error = $state.raw<Problem>();
   busy = $state(false);
   /** Whether the first page has come. */
   ready = $state(false);
   #abort: AbortController | undefined;
-  #fetch: (cursor: C | undefined, signal: AbortSignal) => Promise<Page<T, C>>;
+  #fetch: (cursor: number | undefined, signal: AbortSignal) => Promise<Page<T>>;
 
-  constructor(fetch: (cursor: C | undefined, signal: AbortSignal) => Promise<Page<T, C>>) {
+  constructor(fetch: (cursor: number | undefined, signal: AbortSignal) => Promise<Page<T>>) {
     this.#fetch = fetch;
   }
 
@@ -62,7 +62,7 @@ export class Pages<T, C extends string | number = string> {
 
   more = (): Promise<void> => this.#get(this.next);
 
-  async #get(cursor: C | undefined): Promise<void> {
+  async #get(cursor: number | undefined): Promise<void> {
     this.#abort?.abort();
     const mine = (this.#abort = new AbortController());
     this.busy = true;

@@ -58,7 +58,7 @@ test('the sign-in page is sound and says what failed', async () => {
   mock.state.me = { ...mock.state.me, signed_in: false };
   for (const size of ['desktop', 'phone']) {
     const page = await open(chromium.browser, base, { size });
-    await page.goto('/signin?error=access_denied&detail=AADSTS65004');
+    await page.goto('/signin?error=declined&detail=AADSTS65004');
     await page.getByText('access was denied').waitFor();
     await page.getByText('AADSTS65004').waitFor();
     await steps(page).isSound(`sign-in, ${size}`);
