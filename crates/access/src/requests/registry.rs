@@ -149,6 +149,11 @@ impl Registry {
         self.lock().entries.get(&id).map(|entry| entry.waiting.subscribe())
     }
 
+    /// How many wait.
+    pub(crate) fn waiters(&self, id: RequestId) -> usize {
+        self.lock().get(&id).map_or(0, |entry| entry.waiting.receiver_count())
+    }
+
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Request>> {
         self.changes.subscribe()
     }

@@ -26,10 +26,7 @@ fn an_approval_is_used_exactly_once_whoever_comes_first() {
     let lab = Lab::new();
     let (held, binding) = approved(&lab, Mode::Live);
     let id = held.request.id();
-    let uses: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..16).map(|_| scope.spawn(|| lab.access.use_once(id, &binding))).collect();
-        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
-    });
+    let uses = lab.at_once(16, |_| lab.access.use_once(id, &binding));
     let used: Vec<_> = uses.iter().filter_map(|used| used.as_ref().ok()).collect();
     assert_eq!(used.len(), 1);
     assert_eq!((used[0].by.as_str(), used[0].rule.name.as_str()), ("sam", "wide writes"));
@@ -303,4 +300,12 @@ fn every_change_is_told_and_the_blast_radius_is_kept() {
     assert_eq!(told, [State::Pending, State::Pending, State::Approved, State::Approved]);
     assert_eq!(lab.access.find_request(id).unwrap().unwrap().blast(), Some(&radius));
     assert_eq!(lab.access.request_link(id).unwrap(), format!("https://gateway.example.com/requests/{id}"));
+}
+
+#[test]
+fn retries_at_once_share_one_request() {
+    let lab = Lab::new();
+    let held = lab.at_once(8, |_| lab.hold(&["tickets"], Mode::Ticket, "update app.slow set x = 1").0);
+    assert_eq!(held.iter().filter(|filed| filed.new).count(), 1);
+    assert!(held.iter().all(|filed| filed.request.id() == held[0].request.id()));
 }

@@ -201,6 +201,29 @@ impl Lab {
         Self { access, clock, store, journal, journal_fails, dir }
     }
 
+    /// Runs `work` on so many threads at once, on a store that dawdles.
+    pub(crate) fn at_once<T: Send>(
+        &self,
+        threads: usize,
+        work: impl Fn(usize) -> T + std::marker::Sync,
+    ) -> Vec<T> {
+        self.store.slow.store(true, Ordering::SeqCst);
+        let barrier = std::sync::Barrier::new(threads);
+        let (work, barrier) = (&work, &barrier);
+        let done = std::thread::scope(|scope| {
+            let run = |number| {
+                scope.spawn(move || {
+                    barrier.wait();
+                    work(number)
+                })
+            };
+            let threads: Vec<_> = (0..threads).map(run).collect();
+            threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+        });
+        self.store.slow.store(false, Ordering::SeqCst);
+        done
+    }
+
     /// The same gateway after a restart.
     pub(crate) fn restarted(self) -> Self {
         let policy = self.access.policy();
@@ -368,6 +391,8 @@ pub(crate) fn operation(session: SessionId, text: &str) -> OperationAsked {
 pub(crate) struct Faulty {
     pub(crate) inner: MemoryStore,
     pub(crate) fails: AtomicBool,
+    /// Writes let other threads go first, so that what must take turns is seen not to.
+    pub(crate) slow: AtomicBool,
 }
 
 impl Faulty {
@@ -411,6 +436,9 @@ impl RequestStore for Faulty {
     }
     fn put_request(&self, request: &Request, window: Option<&Window>) -> Result<(), StoreError> {
         self.written()?;
+        if self.slow.load(Ordering::SeqCst) {
+            (0..200).for_each(|_| std::thread::yield_now());
+        }
         self.inner.put_request(request, window)
     }
     fn request(&self, id: RequestId) -> Result<Option<Request>, StoreError> {
