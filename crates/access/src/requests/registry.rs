@@ -151,7 +151,7 @@ impl Registry {
 
     /// How many wait.
     pub(crate) fn waiters(&self, id: RequestId) -> usize {
-        self.lock().get(&id).map_or(0, |entry| entry.waiting.receiver_count())
+        self.lock().entries.get(&id).map_or(0, |entry| entry.waiting.receiver_count())
     }
 
     pub(crate) fn subscribe(&self) -> broadcast::Receiver<Arc<Request>> {

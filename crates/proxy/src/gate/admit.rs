@@ -32,6 +32,8 @@ pub struct Waiting {
     who: Authenticated,
     request: Request,
     link: Option<String>,
+    /// Its connecting filed it: one that waited already is not its to take back.
+    filed: bool,
     outcome: watch::Receiver<Option<Outcome>>,
 }
 
@@ -113,6 +115,7 @@ impl Gate {
                     who,
                     request: filed.request,
                     link,
+                    filed: filed.new,
                     outcome: filed.outcome,
                 })))
             }
@@ -159,9 +162,16 @@ impl Gate {
         self.refuse(ask, &facts, decision, Answer::NotGiven { message, hint: None }).await
     }
 
-    /// The peer that waited is gone: so is its request.
+    /// The peer that waited is gone: so is the request that it filed, unless others wait for it by now.
     pub async fn left(&self, waiting: Waiting) {
         let (access, id) = (Arc::clone(&self.access), waiting.id());
+        if !waiting.filed {
+            return;
+        }
+        drop(waiting);
+        if access.waiters(id) > 0 {
+            return;
+        }
         let withdrawn = tokio::task::spawn_blocking(move || {
             access.withdraw(id, &Withdrawer::Gateway, "the client that waited is gone")
         });
