@@ -56,6 +56,11 @@ impl Access {
         self.registry.wait(id)
     }
 
+    /// How many wait for what becomes of a request. Does not block.
+    pub fn waiters(&self, id: RequestId) -> usize {
+        self.registry.waiters(id)
+    }
+
     /// Every change of every request from now on. Who is too slow misses some, and is told.
     pub fn request_changes(&self) -> broadcast::Receiver<Arc<Request>> {
         self.registry.subscribe()
