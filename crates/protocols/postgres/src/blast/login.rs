@@ -144,8 +144,11 @@ impl Login {
             tracing::info!(connection = %permit.connection().name, %error, "the blast radius is not worked out");
             Trouble::Lost
         })?;
-        let (transport, status) = (upstream.transport, upstream.status);
-        Ok(Self { transport, buffer: BytesMut::new(), out: BytesMut::new(), status })
+        Ok(Self::over(upstream.transport, upstream.status))
+    }
+
+    fn over(transport: Transport, status: TransactionStatus) -> Self {
+        Self { transport, buffer: BytesMut::new(), out: BytesMut::new(), status }
     }
 
     /// Begins a transaction with short limits. Nothing is asked outside of one.
@@ -355,3 +358,6 @@ pub(super) fn array<'a>(items: impl IntoIterator<Item = &'a str>) -> String {
     text.push('}');
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -120,8 +120,13 @@ impl Writer {
         let indent = "  ".repeat(depth.min(30));
         let arrow = if depth == 0 { "" } else { "-> " };
         let _ = write!(self.text, "{indent}{arrow}{}", title(plan));
-        let rows = whole(figure(plan, "Plan Rows"));
-        let _ = writeln!(self.text, "  (about {rows} rows, cost {:.0})", figure(plan, "Total Cost"));
+        // A step that changes a table gives back no rows, unless it says which.
+        match whole(figure(plan, "Plan Rows")) {
+            0 if word(plan, "Node Type") == "ModifyTable" => self.text.push('\n'),
+            rows => {
+                let _ = writeln!(self.text, "  (about {rows} rows, cost {:.0})", figure(plan, "Total Cost"));
+            }
+        }
         if let Some(removed) = plan.get("Subplans Removed").and_then(Value::as_u64).filter(|&n| n > 0) {
             let _ = writeln!(self.text, "{indent}     {removed} partitions left out");
         }
