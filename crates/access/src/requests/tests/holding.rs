@@ -273,13 +273,17 @@ fn a_hold_waits_as_long_as_its_shortest_rule() {
 fn who_waits_still_reads_the_outcome_of_a_request_that_is_forgotten() {
     let lab = Lab::new();
     let (held, _) = lab.hold(&["wide writes"], Mode::Live, "delete from t");
-    let mut outcome = lab.access.wait_for(held.request.id()).unwrap();
+    let id = held.request.id();
+    assert_eq!(lab.access.waiters(id), 1);
+    let mut outcome = lab.access.wait_for(id).unwrap();
+    assert_eq!(lab.access.waiters(id), 2);
     lab.answer(held.request.id(), no(&oncall("sam"))).unwrap();
     let told = Some(Outcome::Denied { by: "sam".into(), note: "not on a friday".into() });
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     assert_eq!(*runtime.block_on(outcome.wait_for(Option::is_some)).unwrap(), told);
     assert_eq!(*outcome.borrow(), told);
     // Who asks a moment too late has nothing to wait for, and reads it.
+    assert_eq!(lab.access.waiters(id), 0);
     assert!(lab.access.wait_for(held.request.id()).is_none());
     assert_eq!(lab.state(held.request.id()), State::Denied);
 }
