@@ -4,6 +4,7 @@ import { Problem, get, listen, post, useCsrf } from '../api/client.ts';
 import { live } from '../api/events.svelte.ts';
 import type { Me, Role } from '../api/types.ts';
 import { clock } from './clock.svelte.ts';
+import { idle } from './idle.ts';
 
 class Session {
   me = $state.raw<Me>();
@@ -28,7 +29,10 @@ class Session {
     this.me = me;
     this.ended = false;
     useCsrf(me.csrf);
-    if (me.signed_in) live.start();
+    if (me.signed_in) {
+      live.start();
+      idle.after(me.idle_seconds, () => this.#leave());
+    }
     else live.stop();
   }
 
@@ -36,6 +40,13 @@ class Session {
     if (!this.me?.signed_in) return;
     this.ended = true;
     live.stop();
+  }
+
+  /** What the page asks for by itself would keep the session alive for ever: without a hand on it, it ends. */
+  #leave(): void {
+    if (this.ended) return;
+    post('/auth/logout', {}).catch(() => undefined);
+    this.#lost();
   }
 
   async signOut(): Promise<void> {

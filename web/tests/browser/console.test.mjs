@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, test } from 'node:test';
+import { readFile } from 'node:fs/promises';
 import { createMock } from '../../mock/server.mjs';
 import { launch, open } from '../browser.mjs';
 import { steps } from '../steps.mjs';
@@ -39,8 +40,13 @@ test('a session is replayed: statements, answers, masked results, errors, what w
   await page.getByRole('button', { name: /^All/ }).click();
   await page.getByPlaceholder('Search statements, values, results').fill('c_128');
   await page.waitForFunction(() => document.querySelectorAll('.timeline .op').length === 1);
-  const hrefs = await page.locator('a[download]').evaluateAll((links) => links.map((link) => link.getAttribute('href')));
-  assert.deepEqual(hrefs, ['jsonl', 'sql'].map((format) => `/api/v1/sessions/${past.session}/recording?format=${format}&download=true`));
+  assert.equal(await page.getByRole('link', { name: 'JSON lines' }).getAttribute('href'), `/api/v1/sessions/${past.session}/recording?download=true`);
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('button', { name: 'SQL' }).click()]);
+  assert.equal(download.suggestedFilename(), `${past.session}.sql`);
+  const sql = await readFile(await download.path(), 'utf8');
+  assert.match(sql, /^SELECT id, customer, state, total$/m);
+  assert.match(sql, /^-- DROP TABLE orders_import$/m);
+  assert.doesNotMatch(sql, /^DROP/m);
 });
 
 test('a live session is watched as it goes, through a break of the stream', async () => {
@@ -204,4 +210,11 @@ test('the policy of the page holds: no script and no style of others', async () 
     return [globalThis.owned, style.style.color];
   });
   assert.deepEqual(ran, [undefined, '']);
+});
+
+test('a session that nobody uses ends though the page asks by itself', async () => {
+  mock.state.me = { ...mock.data.ME(), idle_seconds: 1 };
+  await page.goto('/sessions');
+  await page.getByText('Your sign-in has ended').waitFor();
+  assert.ok(mock.state.posts.some(({ path }) => path === '/auth/logout'));
 });
