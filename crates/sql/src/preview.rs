@@ -198,14 +198,17 @@ impl Found {
 
     fn call(&mut self, node: &Node) {
         let parts: Vec<&str> = node.list("funcname").iter().filter_map(Value::string).collect();
-        match parts.as_slice() {
-            [name] => self.calls.insert(Name::bare(*name)),
-            [schema, name] => self.calls.insert(Name::qualified(*schema, *name)),
-            _ => {
-                self.why = Some("it calls a function whose name was not understood");
-                return;
-            }
+        let name = match parts.as_slice() {
+            [name] => Some(Name::bare(*name)),
+            [schema, name] => Some(Name::qualified(*schema, *name)),
+            _ => None,
         };
+        match name {
+            Some(name) => {
+                self.calls.insert(name);
+            }
+            None => self.why = Some("it calls a function whose name was not understood"),
+        }
     }
 }
 

@@ -49,7 +49,7 @@ mod rows;
 mod sizes;
 
 use behind::Refusal;
-use login::{Access, Login, Trouble};
+use login::{Access, Around, Login, Trouble};
 use names::Names;
 use plan::Conditions;
 
@@ -124,7 +124,7 @@ pub(crate) fn settled_path(paths: &SearchPaths) -> Option<String> {
 
 /// Works it out, within [`OVERALL`]. Whatever fails is said in the answer; the tables and columns are always there.
 ///
-/// Cancel safety: dropping it closes the login, and the server rolls back what was open on it.
+/// Cancel safety: dropping it cancels what runs on the login and closes it, and the server rolls back what was open there.
 pub(crate) async fn work_out(
     gate: Arc<Gate>,
     logins: Arc<Logins>,
@@ -132,7 +132,8 @@ pub(crate) async fn work_out(
     question: Question,
 ) -> BlastRadius {
     let mut found = BlastRadius { tables: tables(&question.resources), ..BlastRadius::default() };
-    let asked = tokio::time::timeout(OVERALL, ask(&gate, &logins, &permit, &question, &mut found)).await;
+    let around = Around { gate, logins, permit };
+    let asked = tokio::time::timeout(OVERALL, ask(&around, &question, &mut found)).await;
     let why = match asked {
         Ok(Ok(())) => None,
         Ok(Err(refusal)) => Some(refusal.words()),
@@ -156,13 +157,7 @@ pub(crate) async fn work_out(
     found
 }
 
-async fn ask(
-    gate: &Gate,
-    logins: &Logins,
-    permit: &Permit,
-    question: &Question,
-    found: &mut BlastRadius,
-) -> Result<(), Refusal> {
+async fn ask(around: &Around, question: &Question, found: &mut BlastRadius) -> Result<(), Refusal> {
     let why = |why: &str| Refusal::Why(why.to_owned());
     // What is not about tables alone, or means something only in its own session, is not asked about.
     let names = names::read(&question.resources).map_err(why)?;
@@ -179,8 +174,8 @@ async fn ask(
     if names.named.is_empty() && explained.is_err() {
         return Err(explained.err().map_or_else(|| why("there is nothing to ask"), Refusal::Why));
     }
-    let _turn = turn(permit).await.ok_or_else(|| why("the gateway is shutting down"))?;
-    let mut login = Login::open(gate, logins, permit).await?;
+    let _turn = turn(&around.permit).await.ok_or_else(|| why("the gateway is shutting down"))?;
+    let mut login = Login::open(around).await?;
     login.begin(Access::ReadOnly).await?;
     match explained {
         Ok(explained) => plan(&mut login, question, &names, path, &explained, found).await?,

@@ -2,6 +2,8 @@
 //!
 //! What is kept of an answer is bounded, whatever the server sends; nothing of the server's words leaves here but SQLSTATEs.
 
+use std::{sync::Arc, time::Duration};
+
 use bytes::{Bytes, BytesMut};
 use portcullis_access::Permit;
 use portcullis_proxy::{Transport, gate::Gate};
@@ -17,7 +19,7 @@ use crate::{
         rows::DataRow,
     },
     connect,
-    upstream::Logins,
+    upstream::{self, Logins, UpstreamKey},
 };
 
 /// How the login begins: read-only, and nothing that could change how a text is read is left to defaults. Names of our own questions
@@ -34,6 +36,9 @@ const PARAMETERS: [(&str, &str); 5] = [
 const MAX_MESSAGE: usize = 4 * 1024 * 1024;
 /// The most bytes of one answer that are kept.
 const MAX_KEPT: usize = 8 * 1024 * 1024;
+
+/// How long cancelling may take.
+const CANCEL: Duration = Duration::from_secs(3);
 
 /// The portal that statements run in: named, so that `MOVE` finds it.
 const PORTAL: &str = "portcullis_blast";
@@ -126,17 +131,30 @@ impl Answer {
     }
 }
 
-/// A login of its own under the session's permit. Dropping it closes the transport: the server rolls back.
+/// What of the gateway a login needs.
+#[derive(Clone)]
+pub(super) struct Around {
+    pub(super) gate: Arc<Gate>,
+    pub(super) logins: Arc<Logins>,
+    pub(super) permit: Arc<Permit>,
+}
+
+/// A login of its own under the session's permit. Dropping it closes the transport: the server rolls back. What it runs then is
+/// cancelled first, so that its locks are not in anybody's way until it notices.
 pub(super) struct Login {
     transport: Transport,
     buffer: BytesMut,
     out: BytesMut,
     status: TransactionStatus,
+    /// The server owes an answer.
+    busy: bool,
+    cancel: Option<(Around, UpstreamKey)>,
 }
 
 impl Login {
     /// Dials and logs in.
-    pub(super) async fn open(gate: &Gate, logins: &Logins, permit: &Permit) -> Result<Self, Trouble> {
+    pub(super) async fn open(around: &Around) -> Result<Self, Trouble> {
+        let Around { gate, logins, permit } = around;
         let parameters: Vec<(String, String)> =
             PARAMETERS.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let opened = connect::open(gate, logins, permit, &parameters).await;
@@ -144,11 +162,13 @@ impl Login {
             tracing::info!(connection = %permit.connection().name, %error, "the blast radius is not worked out");
             Trouble::Lost
         })?;
-        Ok(Self::over(upstream.transport, upstream.status))
+        let mut login = Self::over(upstream.transport, upstream.status);
+        login.cancel = upstream.cancel.map(|key| (around.clone(), key));
+        Ok(login)
     }
 
     fn over(transport: Transport, status: TransactionStatus) -> Self {
-        Self { transport, buffer: BytesMut::new(), out: BytesMut::new(), status }
+        Self { transport, buffer: BytesMut::new(), out: BytesMut::new(), status, busy: false, cancel: None }
     }
 
     /// Begins a transaction with short limits. Nothing is asked outside of one.
@@ -239,6 +259,7 @@ impl Login {
 
     /// Sends what is written and reads up to `ReadyForQuery`.
     async fn exchange(&mut self) -> Result<Answer, Trouble> {
+        self.busy = true;
         let sent = async {
             self.transport.write_all(&self.out).await?;
             self.transport.flush().await
@@ -259,6 +280,7 @@ impl Login {
             match header.tag {
                 tag::READY_FOR_QUERY => {
                     self.status = TransactionStatus::decode(&body).map_err(|_| Trouble::Odd)?;
+                    self.busy = false;
                     return match refused {
                         Some(code) => Err(Trouble::Refused(code)),
                         None => Ok(answer),
@@ -305,6 +327,20 @@ impl Login {
                 return Ok(());
             }
             self.fill(1).await?;
+        }
+    }
+}
+
+impl Drop for Login {
+    fn drop(&mut self) {
+        let cancel = self.cancel.take().filter(|_| self.busy);
+        if let (Some((around, key)), Ok(runtime)) = (cancel, tokio::runtime::Handle::try_current()) {
+            runtime.spawn(async move {
+                let Around { gate, logins, permit } = around;
+                let cancelling = upstream::cancel(&permit, &*gate.dial, &logins, &key);
+                // Where it does not arrive, the statement's own time limit ends it.
+                let _ = tokio::time::timeout(CANCEL, cancelling).await;
+            });
         }
     }
 }

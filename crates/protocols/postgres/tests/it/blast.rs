@@ -588,3 +588,80 @@ async fn only_what_the_connections_role_may_read_is_shown() {
     assert_eq!(found.exact_rows, None);
     assert!(found.why.contains("may not") || found.not_counted.contains("may not"), "{found:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_waits_for_any_more_is_cancelled() {
+    let bench = Bench::start(OPEN, GUARD, "").await;
+    let before = bench.state().await;
+    let client = bench.lab.superuser().await;
+    let running = || async {
+        let active =
+            "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'DELETE FROM plain%'
+            AND application_name = 'portcullis blast radius'";
+        client.query_one(active, &[]).await.unwrap().get::<_, i64>(0) > 0
+    };
+    let mark = bench.lab.server.log().len();
+    let text = "DELETE FROM plain WHERE id IN (SELECT a FROM generate_series(1, 1000000) a CROSS JOIN \
+                generate_series(1, 1000000) b WHERE a + b = -1)";
+    let runs = async {
+        while !running().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    tokio::select! {
+        found = bench.counted(text) => panic!("{found:?}"),
+        () = runs => {}
+    }
+    while running().await {
+        tokio::task::yield_now().await;
+    }
+    let log = bench.lab.server.log_since(mark);
+    assert!(log.contains("canceling statement due to user request"), "{log}");
+    assert!(!log.contains("statement timeout\n"), "{log}");
+    assert_eq!(bench.state().await, before);
+}
+
+/// A guardrail that holds, and wants the rows counted.
+const HOLD: &str = "guardrails:
+  - name: unqualified writes
+    statements: [update, delete]
+    without: where
+    action: approve
+    approvers: id:55aa0000-0000-4000-8000-000000000001
+    preview: rows
+masks:
+  - { name: notes, columns: ['public.orders.note'], with: redact }
+";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_answers_sees_how_far_a_held_statement_reaches() {
+    let lab = Lab::start("'*:*'", HOLD).await;
+    let client = lab.client().await;
+    let answered = async {
+        let pending = lab.pending().await;
+        loop {
+            let known = lab.requests().into_iter().find(|request| request.id() == pending.id());
+            let radius = known.and_then(|request| request.blast().cloned());
+            match radius {
+                Some(radius) if radius.state != BlastState::Working => break (pending.id(), radius),
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    };
+    let held = async {
+        let statement = client.prepare("UPDATE orders SET total = $1::int").await.unwrap();
+        client.execute(&statement, &[&None::<i32>]).await
+    };
+    let (ran, _) = tokio::join!(held, async {
+        let (id, radius) = answered.await;
+        assert_eq!((radius.state, radius.exact_rows), (BlastState::Ready, Some(1000)), "{radius:?}");
+        let (old, new) = (radius.before.unwrap(), radius.after.unwrap());
+        assert!(old.rows.iter().all(|row| row[2].is_some()) && new.rows.iter().all(|row| row[2].is_none()));
+        assert!(old.rows.iter().chain(&new.rows).all(|row| row[3].as_deref() == Some("****")), "{old:?}");
+        let left = "SELECT count(*) FROM orders WHERE total IS NULL";
+        let changed: i64 = lab.superuser().await.query_one(left, &[]).await.unwrap().get(0);
+        assert_eq!(changed, 0, "it ran before anybody said yes");
+        lab.answer(id, portcullis_access::requests::Answer::Approve, "go").await;
+    });
+    assert_eq!(ran.unwrap(), 1000);
+}
