@@ -23,6 +23,8 @@ use crate::{
 const MAX_APPLICATION_NAME: usize = 63;
 /// How much of a principal's id stands behind its name.
 const SHORT_ID: usize = 8;
+/// The longest reason that is kept, in characters: what `access` takes.
+const MAX_REASON: usize = 1000;
 /// How much of it the client's own name may take.
 const MAX_CLIENT_NAME: usize = 24;
 
@@ -40,6 +42,78 @@ pub(crate) async fn open(
     let user = permit.connection().credential.as_ref().map_or("", |credential| credential.username.as_str());
     let database = permit.facts().database.as_deref().unwrap_or(user);
     upstream::connect(permit, &*gate.dial, &*gate.secrets, logins, database, parameters).await
+}
+
+/// The parameter in which a client says why it comes: for approvers, never for the upstream.
+const REASON: &str = "portcullis.reason";
+
+/// Takes out of the startup parameters why the client comes: `portcullis.reason`, by itself or in `options`.
+pub(crate) fn take_reason(parameters: &mut Vec<(String, String)>) -> String {
+    let mut reason = String::new();
+    parameters.retain_mut(|(name, value)| {
+        if name.eq_ignore_ascii_case(REASON) {
+            reason = std::mem::take(value);
+            return false;
+        }
+        if name == "options" && value.to_ascii_lowercase().contains("portcullis") {
+            let (words, given) = words_without_reason(value);
+            if let Some(given) = given {
+                (*value, reason) = (words, given);
+            }
+        }
+        true
+    });
+    reason.chars().filter(|c| !c.is_control()).take(MAX_REASON).collect::<String>().trim().to_owned()
+}
+
+/// The words of `options` but for those that say why, as they were written; and why.
+fn words_without_reason(text: &str) -> (String, Option<String>) {
+    let (mut kept, mut reason) = (Vec::new(), None);
+    let mut words = written_words(text).into_iter().peekable();
+    while let Some((written, word)) = words.next() {
+        let pair = |setting: &str| {
+            let (name, value) = setting.split_once('=')?;
+            name.trim().eq_ignore_ascii_case(REASON).then(|| value.to_owned())
+        };
+        if word == "-c" {
+            if let Some(given) = words.peek().and_then(|(_, setting)| pair(setting)) {
+                words.next();
+                reason = Some(given);
+                continue;
+            }
+        } else if let Some(given) = word.strip_prefix("--").or_else(|| word.strip_prefix("-c")).and_then(pair)
+        {
+            reason = Some(given);
+            continue;
+        }
+        kept.push(written);
+    }
+    (kept.join(" "), reason)
+}
+
+/// The words of `options`, each as it is written and as the server reads it: see [`options`].
+fn written_words(text: &str) -> Vec<(String, String)> {
+    let mut words = vec![];
+    let (mut written, mut word, mut escaped) = (String::new(), String::new(), false);
+    for c in text.chars() {
+        if c.is_ascii_whitespace() && !escaped {
+            if !written.is_empty() {
+                words.push((std::mem::take(&mut written), std::mem::take(&mut word)));
+            }
+            continue;
+        }
+        written.push(c);
+        if c == '\\' && !escaped {
+            escaped = true;
+        } else {
+            word.push(c);
+            escaped = false;
+        }
+    }
+    if !written.is_empty() {
+        words.push((written, word));
+    }
+    words
 }
 
 /// The startup parameters for the upstream, from the client's.
@@ -166,6 +240,28 @@ fn application_name(client: &str, principal: &Principal) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn why_is_taken_out_and_the_rest_stays_as_it_was_written() {
+        let take = |name: &str, value: &str| {
+            let mut parameters = vec![(name.to_owned(), value.to_owned())];
+            let reason = take_reason(&mut parameters);
+            (reason, parameters.into_iter().next().map(|(_, value)| value))
+        };
+        let rest = |text: &str| Some(text.to_owned());
+        assert_eq!(take("portcullis.reason", " ticket 7\n"), ("ticket 7".to_owned(), None));
+        assert_eq!(
+            take("options", r"-c a=b\ c -c Portcullis.Reason=why\ not --d=e"),
+            ("why not".to_owned(), rest(r"-c a=b\ c --d=e"))
+        );
+        assert_eq!(take("options", "-cportcullis.reason=x"), ("x".to_owned(), rest("")));
+        assert_eq!(take("options", "--portcullis.reason=x -c b=c"), ("x".to_owned(), rest("-c b=c")));
+        assert_eq!(
+            take("options", "-c a=portcullis.reason"),
+            (String::new(), rest("-c a=portcullis.reason"))
+        );
+        assert_eq!(take("options", "-c x"), (String::new(), rest("-c x")));
+    }
 
     #[test]
     fn options_are_read_as_the_server_reads_them() {

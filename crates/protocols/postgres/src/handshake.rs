@@ -156,6 +156,8 @@ pub struct Waiting {
     version: ProtocolVersion,
     /// The answer to a bad token, where the mechanism has one.
     challenge: Option<Arc<str>>,
+    /// `AuthenticationOk` was said.
+    parked: bool,
 }
 
 /// What an accepted client is told besides that it is accepted.
@@ -244,6 +246,31 @@ impl Waiting {
         self.transport.is_encrypted()
     }
 
+    /// Keeps the client until people have answered: `AuthenticationOk`, after which clients take notices, and the first of them. It may
+    /// still be refused.
+    ///
+    /// Not cancel safe.
+    ///
+    /// # Errors
+    /// The client is gone.
+    pub async fn park(mut self, notice: &Report<'_>) -> Result<Self, Failed> {
+        let mut out = BytesMut::new();
+        if !std::mem::replace(&mut self.parked, true) {
+            Authentication::Ok.encode(&mut out);
+            self.challenge = None;
+        }
+        notice.encode(&mut out);
+        match send(&mut self.transport, &out).await {
+            Ok(()) => Ok(self),
+            Err(error) => Err(lost(error)),
+        }
+    }
+
+    /// Ready when a parked client has left: a client has nothing to say before it is let in. Cancel safe.
+    pub async fn left(&mut self) {
+        let _gone_or_out_of_turn = self.transport.read(&mut [0; 1]).await;
+    }
+
     /// Lets the client in: `AuthenticationOk`, the greeting and `ReadyForQuery` in one write.
     ///
     /// Not cancel safe: part of the greeting may be out when it is dropped.
@@ -258,7 +285,9 @@ impl Waiting {
             return Err(Failed { error, reported });
         }
         let mut out = BytesMut::with_capacity(1024);
-        Authentication::Ok.encode(&mut out);
+        if !self.parked {
+            Authentication::Ok.encode(&mut out);
+        }
         for (name, value) in greeting.parameters {
             ParameterStatus { name, value }.encode(&mut out);
         }

@@ -373,6 +373,7 @@ impl Inspector {
                         prepared: Some(&analysis),
                         text: Arc::clone(analysis.text()),
                         types: &[],
+                        described: &[],
                         values: Given::Nothing,
                         print: None,
                     };
@@ -454,6 +455,7 @@ impl Inspector {
                         prepared: None,
                         text: self.judge.function_text(call.oid),
                         types: &[],
+                        described: &[],
                         values: Given::Arguments(call),
                         print: binds.clone(),
                     };
@@ -494,7 +496,10 @@ impl Inspector {
             portal.described = true;
             portal.plan.clone()
         });
-        self.results.expected.push(Expect::Describe { plan, ours: false });
+        // Kept where a person may be shown the values that come with it.
+        let statement = (named.target == Target::Statement && self.judge.rules().may_hold())
+            .then(|| significant(named.name).into());
+        self.results.expected.push(Expect::Describe { plan, ours: false, statement });
     }
 
     fn close(&mut self, named: Named<'_>) {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use portcullis_access::{Answer, Ask, Permit};
+use portcullis_access::{Ask, Permit};
 use portcullis_core::{
     ClientSoftware, ConnectionName, EndReason, Operation, Resource, ResourceRef, SessionId, StatementKind,
     Timestamp, Verb, operation::Classified,
@@ -15,6 +15,10 @@ use portcullis_proxy::{
 };
 use portcullis_sql::{Analyzer, CatalogSnapshot, SearchPath, SearchPaths};
 use rustls::ServerConfig;
+
+mod parked;
+
+use parked::Parked;
 
 use crate::{
     catalog::{Catalogs, load},
@@ -69,18 +73,25 @@ impl Postgres {
         let started_at = self.gate.clock.now();
         let session = SessionId::generate(started_at);
         // On the heap, and gone with the login: its size, and that of what it is given, must not stay in the task of every idle session.
+        let this = Arc::clone(&self);
         let opening =
-            Box::pin(async move { self.open(transport, source, session, started_at, loopback).await });
+            Box::pin(async move { this.open(transport, source, session, started_at, loopback).await });
         async move {
             // The slot counts the transport in the listener's limits until the session is over.
             let _slot = slot;
-            match deadline.bound(opening).await {
-                Ok(Some(opened)) => {
-                    let reason = opened.run().await;
-                    tracing::info!(%session, %reason, "session ended");
+            let opened = match deadline.bound(opening).await {
+                Ok(Some(Opened::Session(opened))) => Some(opened),
+                // Past the listener's deadline: how long people have is what the request says.
+                Ok(Some(Opened::Parked(parked))) => Box::pin(self.parked(parked)).await,
+                Ok(None) => None,
+                Err(too_slow) => {
+                    tracing::info!(%session, error = %too_slow, "handshake");
+                    None
                 }
-                Ok(None) => {}
-                Err(too_slow) => tracing::info!(%session, error = %too_slow, "handshake"),
+            };
+            if let Some(opened) = opened {
+                let reason = opened.run().await;
+                tracing::info!(%session, %reason, "session ended");
             }
         }
     }
@@ -93,7 +104,7 @@ impl Postgres {
         session: SessionId,
         started_at: Timestamp,
         loopback: bool,
-    ) -> Option<Session> {
+    ) -> Option<Opened> {
         let plaintext = match self.plaintext {
             portcullis_policy::Plaintext::Loopback if loopback => Plaintext::Allowed,
             _ => Plaintext::Refused,
@@ -109,8 +120,12 @@ impl Postgres {
             Err(failed) => return self.failed(session, &failed),
         };
         let method = self.method(&negotiated.startup().user);
+        let reason;
         let (credentials, waiting) = match negotiated.credentials(&method, self.gate.limits.token).await {
-            Ok(Asked::Presented(credentials, waiting)) => (credentials, waiting),
+            Ok(Asked::Presented(mut credentials, waiting)) => {
+                reason = connect::take_reason(&mut credentials.parameters);
+                (credentials, waiting)
+            }
             Ok(Asked::Left(_)) => return None,
             Err(failed) => return self.failed(session, &failed),
         };
@@ -123,22 +138,30 @@ impl Postgres {
             client: ClientSoftware(client.map(|(_, value)| printable(value)).unwrap_or_default()),
             connection: credentials.connection_name.clone(),
             database: credentials.database.clone(),
-            reason: String::new(),
+            reason,
         };
         let permit = match self.gate.admit(&ask, &credentials.token).await {
             Ok(Admitted::In(permit)) => *permit,
             Ok(Admitted::Waits(waits)) => {
-                let message = waits.message();
-                let answer =
-                    Answer::NotGiven { message, hint: Some("connect again when it is approved".to_owned()) };
-                let _ = waiting.refuse(&Error::Refused(answer)).await;
-                return None;
+                return Some(Opened::Parked(Box::new(Parked { waits: *waits, ask, credentials, waiting })));
             }
             Err(answer) => {
                 let _ = waiting.refuse(&Error::Refused(answer)).await;
                 return None;
             }
         };
+        self.enter(permit, credentials, waiting, &ask).await.map(Opened::Session)
+    }
+
+    /// From a permit to the first statement. Nothing where there is no session: the peer was told.
+    async fn enter(
+        &self,
+        permit: Permit,
+        credentials: Credentials,
+        waiting: Waiting,
+        ask: &Ask,
+    ) -> Option<Session> {
+        let session = ask.session;
         let mut gated = self.gate.open(permit);
         match self.begin(&mut gated, credentials, &waiting).await {
             Ok(begun) => self.welcome(gated, begun, waiting, &ask.reason).await,
@@ -310,6 +333,13 @@ impl Postgres {
             tracing::warn!(session = %permit.facts().session, %error, "cancel");
         }
     }
+}
+
+/// What became of a client that presented itself.
+enum Opened {
+    Session(Session),
+    /// It asked for access by connecting.
+    Parked(Box<Parked>),
 }
 
 /// An upstream session that nobody was told of yet.

@@ -100,7 +100,12 @@ impl Held {
                         Err(refused) => return Poll::Ready(HeldStep::Refused(refused)),
                     };
                     if mode == Mode::Ticket {
-                        return Poll::Ready(HeldStep::Ticket(Box::new(filed.request)));
+                        // Approved between the look at the tickets and the filing: it is that one.
+                        let outcome = filed.outcome.borrow().clone();
+                        return Poll::Ready(match outcome {
+                            Some(outcome) => HeldStep::Answered(filed.request.id(), outcome),
+                            None => HeldStep::Ticket(Box::new(filed.request)),
+                        });
                     }
                     let request = Box::new(filed.request);
                     self.stage = Stage::Waiting(Wait::new(request.id(), filed.outcome));

@@ -15,8 +15,9 @@ use crate::{
     },
 };
 
-/// An approved operation that was let through.
+/// An approved operation that was let through: made by [`Access::use_once`] alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
 pub struct Used {
     /// Which request.
     pub request: RequestId,

@@ -140,7 +140,7 @@ fn presented(
     let version = startup.version.negotiated();
     let StartupMessage { user, database, parameters, .. } = startup;
     let credentials = Credentials { connection_name: user, database, parameters, version, token };
-    Asked::Presented(credentials, Waiting { transport, version, challenge })
+    Asked::Presented(credentials, Waiting { transport, version, challenge, parked: false })
 }
 
 /// A token is ASCII whatever its kind; that it is UTF-8 is all that is asked of it here.

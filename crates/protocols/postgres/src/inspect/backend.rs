@@ -180,6 +180,7 @@ impl Inspector {
                     return Ok(Some(BytesMut::new()));
                 }
             }
+            tag::PARAMETER_DESCRIPTION => self.parameters_described(body),
             tag::NO_DATA => {
                 if let Described::Swallowed = self.no_data() {
                     return Ok(Some(BytesMut::new()));
@@ -242,6 +243,15 @@ impl Inspector {
             Effect::SqlClose { .. } if errored => {}
             Effect::SqlClose { name } => self.names.close_cursor(name.as_deref()),
             Effect::ClosePortal { name, until } => self.names.closed_portal(&name, until),
+        }
+    }
+
+    /// The types of a statement's parameters, where a person may be shown values by them.
+    fn parameters_described(&mut self, body: &[u8]) {
+        if let Some(name) = self.results.expected.describing()
+            && let Ok(types) = backend::parameter_types(body)
+        {
+            self.names.set_described(name, types.collect());
         }
     }
 

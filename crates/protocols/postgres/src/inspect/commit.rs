@@ -115,6 +115,7 @@ impl Inspector {
             prepared: Some(&prepared),
             text: Arc::clone(prepared.text()),
             types: &[],
+            described: &[],
             values: Given::Nothing,
             print: None,
         };

@@ -49,13 +49,16 @@ impl Inspector {
             Ok(mut judged) => {
                 let print = (!bind.values.is_empty()).then(|| print.finish());
                 if let Some(mut why) = judged.hold.take() {
-                    let types = self.names.types(significant(bind.statement)).to_vec();
+                    let name = significant(bind.statement);
+                    let (types, described) =
+                        (self.names.types(name).to_vec(), self.names.described(name).to_vec());
                     let subject = Subject {
                         unit: Unit::Extended,
                         bytes,
                         prepared: Some(&judged.prepared),
                         text: Arc::clone(judged.prepared.text()),
                         types: &types,
+                        described: &described,
                         values: Given::Bind(&bind),
                         print: print.clone(),
                     };
@@ -207,7 +210,7 @@ impl Inspector {
             // The client did not ask what the columns are: the masks, and whoever reads the recording, must know.
             out.up.push_with(|up| frontend::describe(up, Named { target: Target::Portal, name: portal }));
             self.flight.gather();
-            self.results.expected.push(Expect::Describe { plan: plan.clone(), ours: true });
+            self.results.expected.push(Expect::Describe { plan: plan.clone(), ours: true, statement: None });
         }
         self.flight.gather();
         self.results.expected.push(Expect::Execute { plan });

@@ -140,6 +140,8 @@ pub(super) struct Subject<'a> {
     pub(super) text: Arc<str>,
     /// The parameter types that were declared for it.
     pub(super) types: &'a [u32],
+    /// Those that the server described, where the client asked: shown, and no part of what is approved.
+    pub(super) described: &'a [u32],
     pub(super) values: Given<'a>,
     /// The keyed fingerprint of its values.
     pub(super) print: Option<String>,

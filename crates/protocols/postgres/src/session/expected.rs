@@ -94,6 +94,8 @@ pub(crate) enum Expect {
         plan: Option<Arc<Plan>>,
         /// The gateway asked: the client hears nothing of it.
         ours: bool,
+        /// The statement that was described, where the types of its parameters are of use.
+        statement: Option<Box<[u8]>>,
     },
     /// `Execute`: rows, COPY data, a completion.
     Execute { plan: Option<Arc<Plan>> },
@@ -175,9 +177,17 @@ impl Expected {
     pub(crate) fn described(&mut self) -> Option<(Option<Arc<Plan>>, bool)> {
         match self.queue.front()? {
             Expect::Describe { .. } => match self.queue.pop_front()? {
-                Expect::Describe { plan, ours } => Some((plan, ours)),
+                Expect::Describe { plan, ours, .. } => Some((plan, ours)),
                 _ => None,
             },
+            _ => None,
+        }
+    }
+
+    /// The statement whose parameters are being described.
+    pub(crate) fn describing(&self) -> Option<&[u8]> {
+        match self.queue.front()? {
+            Expect::Describe { statement, .. } => statement.as_deref(),
             _ => None,
         }
     }
@@ -242,7 +252,7 @@ mod tests {
     fn rows_belong_to_the_statement_they_answer() {
         let mut expected = Expected::default();
         expected.push(Expect::Completion);
-        expected.push(Expect::Describe { plan: Some(plan(1)), ours: true });
+        expected.push(Expect::Describe { plan: Some(plan(1)), ours: true, statement: None });
         expected.push(Expect::Execute { plan: Some(plan(1)) });
         expected.push(Expect::Sync);
         expected.push(Expect::Query { plans: vec![plan(2), plan(3)], at: 0 });

@@ -62,10 +62,6 @@ pub(crate) struct Late {
     pub(crate) epoch: u64,
 }
 
-fn types_weight(types: &[u32]) -> usize {
-    types.len() * 4 + OVERHEAD
-}
-
 #[derive(Debug, Default)]
 pub(crate) struct Names {
     prepared: HashMap<Vec<u8>, Candidates>,
@@ -78,7 +74,7 @@ pub(crate) struct Names {
     temporaries: Vec<Box<str>>,
     temporaries_overflow: bool,
     /// The parameter types that a Parse declared, where operations may be held: approvers are shown values by them.
-    types: HashMap<Vec<u8>, Box<[u32]>>,
+    types: HashMap<Vec<u8>, Types>,
     /// What the statements behind all of these count for; see [`weight`].
     held: usize,
 }
@@ -90,6 +86,21 @@ pub(crate) enum Candidates {
     Few(Vec<Prepared>),
     /// More than anybody has a use for; nothing can be said, so nothing may run.
     TooMany,
+}
+
+/// The types of a statement's parameters.
+#[derive(Debug, Default)]
+struct Types {
+    /// As its Parse declared them.
+    declared: Box<[u32]>,
+    /// As the server described them.
+    described: Box<[u32]>,
+}
+
+impl Types {
+    fn weight(&self) -> usize {
+        (self.declared.len() + self.described.len()) * 4 + OVERHEAD
+    }
 }
 
 #[derive(Debug, Default)]
@@ -142,20 +153,38 @@ impl Names {
             return;
         }
         self.forget_types(name);
-        if let Some(types) = types {
-            self.held += types_weight(&types);
-            self.types.insert(name.to_vec(), types);
+        if let Some(declared) = types {
+            self.put_types(name, Types { declared, described: Box::default() });
         }
+    }
+
+    /// What the server says of the parameters of the statement that has this name now.
+    pub(crate) fn set_described(&mut self, name: &[u8], described: Box<[u32]>) {
+        let declared = self.types.get(name).map(|types| types.declared.clone()).unwrap_or_default();
+        self.forget_types(name);
+        if !described.is_empty() && self.prepared.contains_key(name) {
+            self.put_types(name, Types { declared, described });
+        }
+    }
+
+    fn put_types(&mut self, name: &[u8], types: Types) {
+        self.held += types.weight();
+        self.types.insert(name.to_vec(), types);
     }
 
     /// The parameter types that were declared for a statement; those left out are the server's to infer.
     pub(crate) fn types(&self, name: &[u8]) -> &[u32] {
-        self.types.get(name).map(|types| &**types).unwrap_or_default()
+        self.types.get(name).map(|types| &*types.declared).unwrap_or_default()
+    }
+
+    /// Those that the server inferred, where the client asked it.
+    pub(crate) fn described(&self, name: &[u8]) -> &[u32] {
+        self.types.get(name).map(|types| &*types.described).unwrap_or_default()
     }
 
     fn forget_types(&mut self, name: &[u8]) {
         if let Some(known) = self.types.remove(name) {
-            self.held = self.held.saturating_sub(types_weight(&known));
+            self.held = self.held.saturating_sub(known.weight());
         }
     }
 
@@ -183,7 +212,7 @@ impl Names {
         });
         self.types.retain(|name, known| {
             if !name.is_empty() {
-                *held = held.saturating_sub(types_weight(known));
+                *held = held.saturating_sub(known.weight());
             }
             name.is_empty()
         });

@@ -1,10 +1,16 @@
 //! A gateway in this process: development issuer, real PostgreSQL, journal in a scratch folder.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use portcullis_access::{Access, MemoryStore, SystemSecrets};
+use portcullis_access::{
+    Access, MemoryStore, SystemSecrets,
+    requests::{Answer, Ballot, Request, RequestFilter, State},
+};
 use portcullis_audit::{Journal, JournalConfig, Sync};
-use portcullis_core::{AuditEvent, Clock, SystemClock, decision::DecisionEvent};
+use portcullis_core::{
+    AuditEvent, Clock, Principal, PrincipalKind, RequestId, RequestStep, SystemClock, Timestamp, Verdict,
+    decision::DecisionEvent,
+};
 use portcullis_dev_idp::{DevIdp, Directory, Running, TokenSpec};
 use portcullis_identity::Identity;
 use portcullis_policy::{Limits, PgAuthentication, Plaintext, SourceFile};
@@ -15,6 +21,9 @@ use portcullis_proxy::{
 };
 use portcullis_sql::{Analyzer, AnalyzerConfig};
 use portcullis_testkit::{PgOptions, PgServer, Psql, Scratch};
+
+/// A person who answers: named by guardrails as `id:` of this.
+pub const PERSON: &str = "55aa0000-0000-4000-8000-000000000001";
 
 /// The agent everything is granted to, unless a test says otherwise.
 pub const AGENT: &str = "77aa0000-0000-4000-8000-000000000001";
@@ -221,6 +230,82 @@ grants:
             let rules = policy.session_rules(connection, &grants, live.principal());
             control.replace_rules(Arc::new(portcullis_proxy::gate::InForce { rules, live }));
         }
+    }
+
+    /// Somebody who can answer requests.
+    pub fn person(&self) -> Arc<Principal> {
+        Arc::new(Principal {
+            provider: "entra".into(),
+            tenant: Some(TENANT.into()),
+            object_id: PERSON.into(),
+            application_id: None,
+            parent_application: None,
+            kind: PrincipalKind::User,
+            name: "sam".into(),
+            token_id: "t".into(),
+            groups: Vec::new(),
+            roles: Vec::new(),
+            actor: None,
+            subject: None,
+            issued_at: Timestamp::from_micros(0),
+            expires_at: Timestamp::MAX,
+        })
+    }
+
+    /// Every request there is, newest first.
+    pub fn requests(&self) -> Vec<Request> {
+        self.gate.access.requests(&RequestFilter::default()).unwrap().rows
+    }
+
+    /// The one request that waits, once it does.
+    pub async fn pending(&self) -> Request {
+        loop {
+            let pending = self.requests().into_iter().find(|request| request.state() == State::Pending);
+            if let Some(pending) = pending {
+                return pending;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// A person's answer to it.
+    pub async fn answer(&self, id: RequestId, answer: Answer, note: &str) {
+        let ballot = Ballot {
+            by: self.person(),
+            answer,
+            note: note.to_owned(),
+            lifetime_seconds: None,
+            through: "api",
+        };
+        let access = Arc::clone(&self.gate.access);
+        let answered = tokio::task::spawn_blocking(move || access.answer(id, ballot, &HashMap::new()));
+        answered.await.unwrap().unwrap();
+    }
+
+    /// What waits is approved; its request as it was.
+    pub async fn approve(&self) -> Request {
+        let request = self.pending().await;
+        self.answer(request.id(), Answer::Approve, "go").await;
+        request
+    }
+
+    /// What waits is denied.
+    pub async fn deny(&self, note: &str) -> Request {
+        let request = self.pending().await;
+        self.answer(request.id(), Answer::Deny, note).await;
+        request
+    }
+
+    /// The steps of requests in the journal, oldest first.
+    pub fn steps(&self) -> Vec<RequestStep> {
+        let step = |event| if let AuditEvent::Request(event) = event { Some(event.step) } else { None };
+        self.events().into_iter().filter_map(step).collect()
+    }
+
+    /// Verdict and rule of each decision on a statement, oldest first.
+    pub fn verdicts(&self) -> Vec<(Verdict, String, String)> {
+        let statements = self.decisions().into_iter().filter(|decision| decision.number > 0);
+        statements.map(|it| (it.decision, it.rule.name, it.text.to_string())).collect()
     }
 
     /// psql as the agent.

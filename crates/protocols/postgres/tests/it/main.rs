@@ -10,13 +10,17 @@
 )]
 
 mod attacks;
+mod blast;
+mod commit_gate;
 mod denials;
 mod evasion;
+mod holds;
 mod hostile;
 mod lab;
 mod mask_agreement;
 mod mask_attacks;
 mod masks;
+mod on_connect;
 mod relay;
 mod strict;
 mod wire;

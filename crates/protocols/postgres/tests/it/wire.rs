@@ -65,6 +65,11 @@ impl Raw {
         self
     }
 
+    pub fn execute_some(&mut self, portal: &str, max_rows: i32) -> &mut Self {
+        Execute { portal: portal.as_bytes(), max_rows }.encode(&mut self.out);
+        self
+    }
+
     /// A FunctionCall with arguments as text, its result as text.
     pub fn function(&mut self, oid: u32, arguments: &[&str]) -> &mut Self {
         let mut body = oid.to_be_bytes().to_vec();
@@ -103,6 +108,72 @@ impl Raw {
         self.read(n).await
     }
 
+    /// The messages of the notices seen so far, each with its SQLSTATE.
+    pub fn notices(&self) -> Vec<String> {
+        self.frames(b'N')
+            .iter()
+            .map(|body| {
+                let fields = ErrorFields::decode(body).unwrap();
+                format!("{} {}", fields.code(), fields.message())
+            })
+            .collect()
+    }
+
+    /// The last error seen, its fields in lines.
+    pub fn error(&self) -> String {
+        let errors = self.frames(b'E');
+        let fields = ErrorFields::decode(errors.last().unwrap()).unwrap();
+        let lines: Vec<String> =
+            fields.iter().map(|(_, text)| String::from_utf8_lossy(text).into_owned()).collect();
+        lines.join("\n")
+    }
+
+    /// Waits for a notice that has this in it.
+    pub async fn notice(&mut self, text: &str) {
+        while !self.notices().iter().any(|notice| notice.contains(text)) {
+            assert_ne!(self.stream.read_buf(&mut self.input).await.unwrap(), 0, "closed");
+            self.look();
+        }
+    }
+
+    /// Cancels what runs, as another transport would.
+    pub async fn cancel(&self, address: SocketAddr) {
+        let key = self.frames(b'K').last().unwrap().clone();
+        let mut stream = TcpStream::connect(address).await.unwrap();
+        let mut packet = Vec::new();
+        packet.extend_from_slice(&u32::try_from(key.len() + 8).unwrap().to_be_bytes());
+        packet.extend_from_slice(&80_877_102_u32.to_be_bytes());
+        packet.extend_from_slice(&key);
+        stream.write_all(&packet).await.unwrap();
+        // Closed once it was passed on.
+        let _ = stream.read(&mut [0]).await;
+    }
+
+    fn frames(&self, tag: u8) -> Vec<Vec<u8>> {
+        let mut frames = Frames::new(Direction::Backend, &self.seen);
+        let mut found = Vec::new();
+        while let Next::Frame(frame) = frames.next().unwrap() {
+            if frame.tag == tag {
+                found.push(frame.body.to_vec());
+            }
+        }
+        found
+    }
+
+    /// Takes whole messages that are there, up to one that `read` waits for.
+    fn look(&mut self) {
+        loop {
+            let mut frames = Frames::new(Direction::Backend, &self.input);
+            let Next::Frame(frame) = frames.next().unwrap() else { return };
+            if describe(frame.tag, frame.body).is_some() {
+                return;
+            }
+            let length = frame.bytes.len();
+            self.seen.extend_from_slice(frame.bytes);
+            let _ = self.input.split_to(length);
+        }
+    }
+
     pub async fn read(&mut self, n: usize) -> Said {
         let (mut said, mut ready) = (Vec::new(), 0);
         while ready < n {
@@ -117,7 +188,7 @@ impl Raw {
     }
 
     /// One message, but ParameterStatus and such.
-    async fn read_one(&mut self) -> Option<String> {
+    pub async fn read_one(&mut self) -> Option<String> {
         loop {
             let mut frames = Frames::new(Direction::Backend, &self.input);
             if let Next::Frame(frame) = frames.next().unwrap() {

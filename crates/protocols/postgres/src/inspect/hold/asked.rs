@@ -74,7 +74,7 @@ impl Inspector {
             prepared: Arc::clone(prepared),
             statement: part.statement,
             parameters: match subject.values {
-                Given::Bind(bind) => Some(Parameters::of(bind, subject.types.iter().copied())),
+                Given::Bind(bind) => Some(Parameters::of(bind, known_types(subject))),
                 Given::Nothing | Given::Arguments(_) => None,
             },
             search_path: self.judge.settled_path(&self.names),
@@ -119,15 +119,23 @@ fn highlights(subject: &Subject<'_>, why: &Why) -> Vec<Highlight> {
     highlights
 }
 
+/// The types of the parameters, as far as they are declared or were described; zero where not.
+fn known_types(subject: &Subject<'_>) -> impl Iterator<Item = u32> {
+    let of = |types: &[u32], at: usize| types.get(at).copied().filter(|oid| *oid != 0);
+    let most = subject.types.len().max(subject.described.len());
+    (0..most).map(move |at| of(subject.types, at).or_else(|| of(subject.described, at)).unwrap_or(0))
+}
+
 fn binds(subject: &Subject<'_>) -> Vec<BoundValue> {
     let format = |at: usize| match &subject.values {
         Given::Nothing => Format::Text,
         Given::Bind(bind) => bind.formats.of(at),
         Given::Arguments(call) => call.formats.of(at),
     };
+    let types: Vec<u32> = known_types(subject).collect();
     let values = subject.values.values();
     let told = values.iter().take(MAX_VALUES).enumerate().map(|(at, value)| {
-        let oid = subject.types.get(at).copied().unwrap_or(0);
+        let oid = types.get(at).copied().unwrap_or(0);
         let (text, cut) = value.map_or_else(Default::default, |value| shown(oid, format(at), value));
         BoundValue {
             position: u32::try_from(at + 1).unwrap_or(u32::MAX),
