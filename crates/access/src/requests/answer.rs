@@ -89,6 +89,9 @@ pub enum WhyNot {
     /// Nor does who acts through the requester's application.
     #[error("you act through the application that asks for it")]
     SameApplication,
+    /// Nor does a token that some other application got in a person's name.
+    #[error("your token is another application's: answer in the console, or after `portcullis login`")]
+    AnotherApplication,
     /// Not among the approvers.
     #[error("you are not among those who may answer it")]
     NotAnApprover,
@@ -200,6 +203,9 @@ pub(crate) fn may_answer(
     if shares_application(requester, who, &rules.own_clients) {
         return Err(WhyNot::SameApplication);
     }
+    if !came_through_a_door(who, &rules.own_clients) {
+        return Err(WhyNot::AnotherApplication);
+    }
     if !rules.name(who) {
         return Err(WhyNot::NotAnApprover);
     }
@@ -223,6 +229,13 @@ fn acts_for(a: &Principal, b: &Principal) -> bool {
 
 fn same_id(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b)
+}
+
+/// Whether a person came by the gateway's own sign-in, where it has one. A token that another application got in a person's name is
+/// that application's to use: an assistant that may read somebody's mail must not answer requests as them.
+fn came_through_a_door(who: &Principal, own_clients: &[String]) -> bool {
+    let Some(application) = &who.application_id else { return true };
+    own_clients.is_empty() || own_clients.iter().any(|client| same_id(client, application))
 }
 
 /// Whether a person acts through the requester's own application: whoever holds its secret could be both. The gateway's own

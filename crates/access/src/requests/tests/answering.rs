@@ -252,6 +252,12 @@ fn whoever_asked_or_acts_for_or_with_it_never_answers() {
             WhyNot::SameApplication,
         ),
         (
+            "a token that some other application got in the approver's name",
+            agent(),
+            with(&oncall("kim"), |p| p.application_id = other_app.clone()),
+            WhyNot::AnotherApplication,
+        ),
+        (
             "an actor that is its application",
             agent(),
             with(&oncall("kim"), |p| p.actor = Some(AGENT_APP.into())),
