@@ -6,17 +6,21 @@ use reqwest::{StatusCode, header};
 
 use crate::lab::{Lab, TRIAGE};
 
-const ADMIN_ROUTES: [&str; 3] = ["sessions", "audit/events", "policy"];
-
 #[tokio::test]
-async fn administrative_routes_want_the_admin_token_and_no_other() {
+async fn who_is_nobody_is_told_nothing() {
     let lab = Lab::new().await;
     let (http, agent) = (lab.http(), lab.token(TRIAGE).await);
-    for route in ADMIN_ROUTES {
+    let damaged = format!("{agent}x");
+    for route in
+        ["sessions", "audit/events", "policy", "requests", "connections", "whoami", "identities", "events"]
+    {
         let url = format!("{}/api/v1/{route}", lab.url());
-        for request in
-            [http.get(&url), http.get(&url).bearer_auth(&agent), http.get(&url).bearer_auth("x".repeat(43))]
-        {
+        for request in [
+            http.get(&url),
+            http.get(&url).bearer_auth("x".repeat(43)),
+            http.get(&url).bearer_auth(&damaged),
+            http.get(&url).header(header::COOKIE, format!("__Host-portcullis={}", "x".repeat(43))),
+        ] {
             let answer = request.send().await.unwrap();
             assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "{route}");
             assert!(answer.headers().contains_key(header::WWW_AUTHENTICATE));
@@ -24,19 +28,48 @@ async fn administrative_routes_want_the_admin_token_and_no_other() {
             let text = answer.text().await.unwrap();
             assert!(!text.contains(&agent) && !text.contains("xxxx"), "no token is repeated: {text}");
         }
-        assert_eq!(
-            http.get(&url).bearer_auth(lab.admin_token()).send().await.unwrap().status(),
-            200,
-            "{route}"
-        );
     }
-    let whoami = format!("{}/api/v1/whoami", lab.url());
-    assert_eq!(
-        http.get(&whoami).bearer_auth(lab.admin_token()).send().await.unwrap().status(),
-        401,
-        "and the other way round"
-    );
-    assert_eq!(http.get(&whoami).bearer_auth(&agent).send().await.unwrap().status(), 200);
+}
+
+/// Who may ask for what: the status of each answer to the admin token, an agent, sam (on call), robin (auditor) and alex (nobody).
+#[tokio::test]
+async fn each_route_is_for_whom_the_roles_say() {
+    let lab = Lab::asking().await;
+    let tokens = [
+        lab.admin_token(),
+        lab.token(TRIAGE).await,
+        lab.person("sam"),
+        lab.person("robin"),
+        lab.person("alex"),
+    ];
+    let http = lab.http();
+    for (route, expected) in [
+        ("whoami", [403, 200, 200, 200, 200]),
+        ("me", [200, 200, 200, 200, 200]),
+        ("requests", [200, 200, 200, 200, 200]),
+        ("connections", [403, 200, 200, 200, 200]),
+        ("connections?all=true", [200, 403, 200, 200, 403]),
+        ("sessions", [200, 200, 200, 200, 200]),
+        ("policy", [200, 403, 200, 200, 403]),
+        ("policy/documents", [200, 403, 200, 200, 403]),
+        ("audit/events", [200, 403, 403, 200, 403]),
+        ("audit/proof", [200, 403, 403, 200, 403]),
+        ("notifications/deliveries", [200, 403, 403, 403, 403]),
+        ("nowhere", [404, 404, 404, 404, 404]),
+    ] {
+        let mut answered = Vec::new();
+        for token in &tokens {
+            let answer = http.get(format!("{}/api/v1/{route}", lab.url())).bearer_auth(token).send().await;
+            answered.push(answer.unwrap().status().as_u16());
+        }
+        assert_eq!(answered, expected, "{route}");
+    }
+    for (token, may) in tokens.iter().zip([true, false, false, false, false]) {
+        let body = serde_json::json!({ "identity": crate::lab::key(TRIAGE), "for_seconds": 0 });
+        let url = format!("{}/api/v1/kill", lab.url());
+        let answer = http.post(url).bearer_auth(token).json(&body).send().await.unwrap();
+        assert_eq!(answer.status().is_success(), may, "{answer:?}");
+    }
 }
 
 #[tokio::test]
@@ -62,7 +95,7 @@ async fn health_is_open_and_every_answer_is_dressed() {
             assert!(text.contains(part) || path == "metrics", "{path}: {text}");
         }
     }
-    assert_eq!(http.get(format!("{}/nowhere", lab.url())).send().await.unwrap().status(), 404);
+    assert_eq!(http.get(format!("{}/api/v1/nowhere", lab.url())).send().await.unwrap().status(), 404);
     assert_eq!(http.delete(format!("{}/healthz", lab.url())).send().await.unwrap().status(), 405);
 }
 

@@ -54,6 +54,7 @@ CREATE TABLE orders (id int PRIMARY KEY, total int);
 CREATE TABLE payments (id int PRIMARY KEY, card_number text);
 INSERT INTO orders SELECT n, n * 10 FROM generate_series(1, 7) n;
 INSERT INTO payments VALUES (1, '4111111111111111');
+ANALYZE orders, payments;
 ";
 
 /// What a command line printed.
@@ -95,7 +96,27 @@ impl Lab {
 
     /// With more lines in the process file.
     pub async fn with(process: &str) -> Self {
-        let (idp, server) = tokio::join!(issuer(), server());
+        Self::under(include_str!("../testdata/lab.yaml"), process, &[]).await
+    }
+
+    /// With documents under which people are asked about windows, statements and commits.
+    pub async fn asking() -> Self {
+        Self::asking_with("").await
+    }
+
+    /// The same, with more lines in the process file.
+    pub async fn asking_with(process: &str) -> Self {
+        Self::under(include_str!("../testdata/asking.yaml"), process, &[]).await
+    }
+
+    /// The same, with a server for this many clients.
+    pub async fn asking_for(clients: u32, process: &str) -> Self {
+        let settings = [("max_connections".to_owned(), clients.to_string())];
+        Self::under(include_str!("../testdata/asking.yaml"), process, &settings).await
+    }
+
+    async fn under(documents: &str, process: &str, settings: &[(String, String)]) -> Self {
+        let (idp, server) = tokio::join!(issuer(), server(settings));
         let dir = Scratch::new();
         dir.write(
             "gateway.yaml",
@@ -104,7 +125,7 @@ impl Lab {
                  policy: [policy.yaml]\n{process}"
             ),
         );
-        dir.write("policy.yaml", policy(&idp, &server));
+        dir.write("policy.yaml", policy(documents, &idp, &server));
         let gateway = start(&dir);
         let mut lab = Self { idp, server, gateway, listeners: Value::Null, dir };
         lab.ready().await;
@@ -139,7 +160,7 @@ impl Lab {
         std::fs::rename(self.dir.join("policy.new"), path).unwrap();
     }
 
-    fn listener(&self, name: &str) -> std::net::SocketAddr {
+    pub fn listener(&self, name: &str) -> std::net::SocketAddr {
         self.listeners[name].as_str().unwrap().parse().unwrap()
     }
 
@@ -325,11 +346,12 @@ async fn issuer() -> Running {
     DevIdp::new(directory, Arc::new(SystemClock)).unwrap().start().await.unwrap()
 }
 
-async fn server() -> PgServer {
-    PgServer::start(PgOptions { setup_sql: SETUP.to_owned(), ..PgOptions::default() }).await
+async fn server(settings: &[(String, String)]) -> PgServer {
+    let (setup_sql, settings) = (SETUP.to_owned(), settings.to_vec());
+    PgServer::start(PgOptions { setup_sql, settings, ..PgOptions::default() }).await
 }
 
-fn policy(idp: &Running, server: &PgServer) -> String {
+fn policy(documents: &str, idp: &Running, server: &PgServer) -> String {
     let (authority, address) = (idp.authority().unwrap(), server.address());
-    include_str!("../testdata/lab.yaml").replace("AUTHORITY", authority).replace("ADDRESS", &address)
+    documents.replace("AUTHORITY", authority).replace("ADDRESS", &address)
 }

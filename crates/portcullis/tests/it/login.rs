@@ -225,7 +225,11 @@ async fn a_code_typed_in_anywhere_signs_in_and_one_declined_does_not() {
     assert_eq!(declined.wait().await.code(), Some(4), "{}", declined.log());
     assert!(declined.log().contains("the sign-in was declined"), "{}", declined.log());
     assert!(login.wait().await.success(), "{}", login.log());
-    assert_eq!((bench.kept().len(), bench.presented("/api/v1/whoami").len()), (1, 1), "of the one who said yes");
+    assert_eq!(
+        (bench.kept().len(), bench.presented("/api/v1/whoami").len()),
+        (1, 1),
+        "of the one who said yes"
+    );
 }
 
 #[tokio::test]

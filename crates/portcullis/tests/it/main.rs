@@ -11,12 +11,21 @@
     reason = "a set-up or an answer that is not as expected has to fail the test"
 )]
 
+mod answers;
 mod api;
+mod asked;
 mod certificates;
+mod commits;
 mod connecting;
 mod crash;
+mod crowds;
 mod documents;
 mod drain;
+#[path = "../../src/failure.rs"]
+#[expect(dead_code, reason = "what the reader of statements fails with")]
+mod failure;
+mod held;
+mod interrupted;
 mod kills;
 mod lab;
 mod liveness;
@@ -24,10 +33,16 @@ mod login;
 mod logs;
 mod manual;
 mod masks;
+mod people;
 mod postgres;
 mod recordings;
 mod reload;
+mod scenarios;
 mod starting;
 mod statements;
+#[path = "../../src/statements.rs"]
+#[expect(dead_code, reason = "the program's own reader of statements, for scenarios alone")]
+mod statements_of_the_program;
+mod tickets;
 mod verify;
 mod windows;

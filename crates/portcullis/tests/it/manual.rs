@@ -210,7 +210,10 @@ fn the_documents_in_the_manual_have_no_errors() {
                     .join("\n");
                 fs::write(scratch.path().join("empty.yaml"), "grants: []\n").unwrap();
                 &["check", "--config", "document.yaml"]
-            } else if ["identity:", "grants:", "connections:", "guardrails:", "notifications:"].into_iter().any(has) {
+            } else if ["identity:", "grants:", "connections:", "guardrails:", "notifications:"]
+                .into_iter()
+                .any(has)
+            {
                 for (section, base) in [("connections:", BASE_CONNECTIONS), ("identity:", BASE_IDENTITY)] {
                     if !has(section) {
                         text.push_str(base);
