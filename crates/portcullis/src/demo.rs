@@ -7,7 +7,8 @@
 //!
 //! **Does not** use anything of the gateway but its command line, its listeners and its documents.
 //!
-//! **How to read it**: `story` (the steps), `stage` (the processes), `upstream` (PostgreSQL), `narrator` (what is printed).
+//! **How to read it**: `story` (the steps), `stage` (the processes), `upstream` (PostgreSQL), `narrator` (what is printed),
+//! `audience` (who answers what people are asked).
 //!
 //! **References**: `examples/demo/`, the documents that the stage is set with.
 
@@ -18,6 +19,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::failure::{Exit, Failure};
 
+mod audience;
 mod narrator;
 mod server;
 mod shell;
@@ -27,13 +29,14 @@ mod story;
 mod tests;
 mod upstream;
 
+use audience::Audience;
 use narrator::Narrator;
 use stage::Stage;
 
 /// Shows an identity reaching a real PostgreSQL through the gateway, and checks every step.
 ///
 /// Starts an Entra-shaped identity provider, a throw-away PostgreSQL and a gateway on this machine, walks through what an
-/// agent can and cannot do, and stays up for trying by hand. Needs a PostgreSQL server and psql installed; they are looked
+/// agent can and cannot do and what people are asked, and stays up for trying by hand. Needs a PostgreSQL server and psql installed; they are looked
 /// for in PG_BIN, in the PATH and in /usr/lib/postgresql. Stops and removes everything on Ctrl-C.
 #[derive(Debug, clap::Args)]
 pub struct Args {
@@ -69,7 +72,7 @@ async fn demo(args: &Args) -> anyhow::Result<Outcome> {
     let mut interrupted = Interrupted::new()?;
     let mut stage = Stage::new(args.keep.as_deref())?;
     let told = tokio::select! {
-        told = tell(&mut stage, &mut narrator) => Some(told),
+        told = tell(&mut stage, &mut narrator, Audience::new(args.once)) => Some(told),
         () = interrupted.wait() => None,
     };
     let Some(told) = told else {
@@ -100,9 +103,9 @@ async fn demo(args: &Args) -> anyhow::Result<Outcome> {
     Ok(if failed == 0 { Outcome::Held } else { Outcome::NotHeld })
 }
 
-async fn tell(stage: &mut Stage, narrator: &mut Narrator) -> anyhow::Result<()> {
+async fn tell(stage: &mut Stage, narrator: &mut Narrator, mut audience: Audience) -> anyhow::Result<()> {
     stage.set(narrator).await?;
-    story::tell(stage, narrator).await
+    story::tell(stage, narrator, &mut audience).await
 }
 
 /// Ctrl-C and the other ways a person or a supervisor says stop.

@@ -39,8 +39,13 @@ impl Narrator {
 
     /// A command, as a person would type it.
     pub(super) fn command(&self, line: &str) {
+        self.command_of("$", line);
+    }
+
+    /// A command in the terminal that has this prompt.
+    pub(super) fn command_of(&self, prompt: &str, line: &str) {
         let mut lines = line.lines();
-        println!("   {} {}", self.paint("32", "$"), self.paint("1", lines.next().unwrap_or_default()));
+        println!("   {} {}", self.paint("32", prompt), self.paint("1", lines.next().unwrap_or_default()));
         for line in lines {
             println!("     {}", self.paint("1", line));
         }

@@ -113,6 +113,24 @@ impl Running {
         Ok(line)
     }
 
+    /// The next line, however long a person takes; none where there is no more. Cancel safe.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) async fn line_at_leisure(&mut self) -> anyhow::Result<Option<String>> {
+        let line = self.lines.next_line().await?;
+        if let Some(line) = &line {
+            self.text.push_str(line);
+            self.text.push('\n');
+        }
+        Ok(line)
+    }
+
+    /// What it printed so far.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
     /// What came so far, and whether it ended well.
     ///
     /// # Errors

@@ -56,6 +56,8 @@ pub(super) struct Stage {
     pub(super) ports: Ports,
     reserved: Option<Reservations>,
     pub(super) shell: Shell,
+    /// The terminal of a person on call: no token but the one that `portcullis login` keeps.
+    pub(super) person: Shell,
     programs: Programs,
     passwords: Option<Passwords>,
     /// Every token that an agent has presented.
@@ -138,6 +140,7 @@ impl Stage {
             ports,
             reserved: Some(reserved),
             shell,
+            person: Shell::default(),
             programs,
             passwords: None,
             tokens: Vec::new(),
@@ -187,8 +190,9 @@ impl Stage {
             self.gateway.insert(Server::start("gateway", "TERM", logs.join("gateway.log"), command)?);
         gateway.ready(async || listeners.exists()).await?;
         let Ports { postgres, web, .. } = self.ports;
-        narrator
-            .note(&format!("gateway                           127.0.0.1:{postgres}, API 127.0.0.1:{web}"));
+        narrator.note(&format!(
+            "gateway                           127.0.0.1:{postgres}, console and API https://127.0.0.1:{web}"
+        ));
         narrator.note(&format!("files                             {}", self.dir().display()));
         self.passwords = Some(passwords);
         self.set_shell(&program)
@@ -206,12 +210,20 @@ impl Stage {
             bail!("the gateway made no certificate at {}", certificate.display());
         }
         let certificate = certificate.display().to_string();
+        for (name, value) in [
+            ("PATH", path.clone()),
+            ("PORTCULLIS_GATEWAY", self.web()),
+            ("PORTCULLIS_CA", certificate.clone()),
+            ("XDG_STATE_HOME", self.dir().join("sam").display().to_string()),
+        ] {
+            self.person.set(name, value);
+        }
         self.shell.set("PATH", path);
         self.shell.set("PGHOST", "127.0.0.1");
         self.shell.set("PGPORT", self.ports.postgres.to_string());
         self.shell.set("PGSSLMODE", "verify-full");
         self.shell.set("PGSSLROOTCERT", certificate.clone());
-        self.shell.set("PORTCULLIS_GATEWAY", format!("https://127.0.0.1:{}", self.ports.web));
+        self.shell.set("PORTCULLIS_GATEWAY", self.web());
         self.shell.set("PORTCULLIS_CA", certificate);
         self.shell.set("PORTCULLIS_ADMIN_TOKEN_FILE", self.data().join("admin.token").display().to_string());
         Ok(())
@@ -245,6 +257,11 @@ impl Stage {
             }
             tokio::time::sleep(std::time::Duration::from_millis(500)).await;
         }
+    }
+
+    /// The gateway's web address: console and API.
+    pub(super) fn web(&self) -> String {
+        format!("https://127.0.0.1:{}", self.ports.web)
     }
 
     /// Where the issuer is.

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
+    audience::Audience,
     narrator::Narrator,
     shell::{Output, Running},
     stage::Stage,
@@ -10,6 +11,7 @@ use super::{
 
 mod evidence;
 mod masks;
+mod people;
 
 const TENANT: &str = "4c5a0d3e-0000-4000-8000-000000000001";
 const AGENT_ID: &str = "9f2c0000-0000-4000-8000-000000000001";
@@ -17,6 +19,8 @@ const AGENT_SECRET: &str = "triage-agent-demo-secret";
 const AGENT_OBJECT: &str = "77aa0000-0000-4000-8000-000000000001";
 const REFUNDS_ID: &str = "9f2c0000-0000-4000-8000-000000000004";
 const REFUNDS_SECRET: &str = "refund-agent-demo-secret";
+const DEPLOY_ID: &str = "9f2c0000-0000-4000-8000-000000000002";
+const DEPLOY_SECRET: &str = "deploy-agent-demo-secret";
 const ADMIN_ID: &str = "9f2c0000-0000-4000-8000-0000000000f1";
 const ADMIN_SECRET: &str = "directory-admin-demo-secret";
 
@@ -66,7 +70,11 @@ const AUDIT: [(&str, &str, &[&str]); 4] = [
 ];
 
 /// Tells it all.
-pub(super) async fn tell(stage: &mut Stage, narrator: &mut Narrator) -> anyhow::Result<()> {
+pub(super) async fn tell(
+    stage: &mut Stage,
+    narrator: &mut Narrator,
+    audience: &mut Audience,
+) -> anyhow::Result<()> {
     token(stage, narrator).await?;
     answered(stage, narrator).await?;
     dropped(stage, narrator).await?;
@@ -77,7 +85,8 @@ pub(super) async fn tell(stage: &mut Stage, narrator: &mut Narrator) -> anyhow::
     disabled(stage, narrator).await?;
     audit(stage, narrator).await?;
     evidence::replayed(stage, narrator).await?;
-    evidence::verified(stage, narrator).await
+    evidence::verified(stage, narrator).await?;
+    people::tell(stage, narrator, audience).await
 }
 
 /// Shows a command, runs it, shows what it printed.
@@ -349,10 +358,28 @@ pub(super) fn by_hand(stage: &Stage, narrator: &Narrator) {
     narrator.plain(&format!("export DIRECTORY_ADMIN=$({admin})"));
     let refunds = token_command(stage, REFUNDS_ID, REFUNDS_SECRET, "api://portcullis/.default");
     narrator.plain(&format!("refund_agent() {{ PGPASSWORD=$({refunds}) psql \"$@\"; }}"));
+    let deploys = token_command(stage, DEPLOY_ID, DEPLOY_SECRET, "api://portcullis/.default");
+    narrator.plain(&format!("deploy_agent() {{ PGPASSWORD=$({deploys}) psql \"$@\"; }}"));
+    let kept = stage.dir().join("sam");
+    narrator.plain(&format!(
+        "sam() {{ env -u PORTCULLIS_TOKEN XDG_STATE_HOME={} portcullis \"$@\"; }}",
+        kept.display()
+    ));
+    narrator.plain("");
+    narrator.plain(&format!(
+        "The console: {}   (your browser does not know its certificate; sign in as sam)",
+        stage.web()
+    ));
     narrator.plain("");
     narrator
         .plain("psql -U shop-db                                                   # and ask what you like");
     narrator.plain("refund_agent -U shop-db                                           # payments, masked");
+    narrator.plain(
+        "deploy_agent -U shop-maintenance                                  # waits for a person; so does an UPDATE without WHERE",
+    );
+    narrator.plain(
+        "sam requests                                                      # then: sam approve REQUEST, or sam deny REQUEST --note WHY",
+    );
     narrator.plain(
         "portcullis request prod-logs --reason 'looking around'            # 20 seconds of psql -U prod-logs",
     );

@@ -22,7 +22,7 @@ fn the_documents_have_no_errors_and_no_warnings() {
 #[test]
 fn every_address_of_the_documents_is_replaced() {
     let ports = Ports { web: 1001, postgres: 1002, upstream: 1003, issuer: 1004 };
-    for (document, expected) in [(GATEWAY, &[1001, 1002][..]), (POLICY, &[1003, 1003, 1004, 1004])] {
+    for (document, expected) in [(GATEWAY, &[1001, 1002][..]), (POLICY, &[1003, 1003, 1003, 1004, 1004])] {
         let text = ports.put_into(document);
         let mut found: Vec<u16> =
             text.split("127.0.0.1:").skip(1).map(|rest| rest.get(..4).unwrap().parse().unwrap()).collect();
