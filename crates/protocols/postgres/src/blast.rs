@@ -27,7 +27,7 @@ use portcullis_core::{ResourceRef, StatementKind};
 use portcullis_policy::{Preview, SessionRules};
 use portcullis_proxy::gate::Gate;
 use portcullis_sql::{
-    SearchPaths,
+    Analysis, SearchPaths,
     preview::{self, NotPreviewed},
 };
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, SemaphorePermit};
@@ -164,17 +164,18 @@ async fn ask(around: &Around, question: &Question, found: &mut BlastRadius) -> R
     if !question.classified {
         return Err(why("the statement is not understood completely"));
     }
-    if !stands_alone(question) {
+    if !stands_alone(&question.prepared, question.statement) {
         return Err(why("a statement before it in the same text may change what it means"));
     }
     let path = question.search_path.as_deref();
     let path = path.ok_or_else(|| why("the search path or the role of the session is not certain"))?;
+    // Before anything is parsed or dialed: how many are held at once is no bound on threads and logins.
+    let _turn = turn(&around.permit).await.ok_or_else(|| why("the gateway is shutting down"))?;
     let text = question.text.clone();
     let explained = off_reactor(move || preview::explain(&text)).await;
-    if names.named.is_empty() && explained.is_err() {
-        return Err(explained.err().map_or_else(|| why("there is nothing to ask"), Refusal::Why));
+    if let (true, Err(no_plan)) = (names.named.is_empty(), &explained) {
+        return Err(why(no_plan));
     }
-    let _turn = turn(&around.permit).await.ok_or_else(|| why("the gateway is shutting down"))?;
     let mut login = Login::open(around).await?;
     login.begin(Access::ReadOnly).await?;
     match explained {
@@ -199,7 +200,7 @@ async fn ask(around: &Around, question: &Question, found: &mut BlastRadius) -> R
 }
 
 /// Whether what stands before the statement in its text leaves its meaning as it is: nothing of that has run on another login.
-fn stands_alone(question: &Question) -> bool {
+fn stands_alone(text: &Analysis, statement: usize) -> bool {
     let only_data = |kind: &StatementKind| {
         matches!(
             kind.as_str(),
@@ -214,7 +215,7 @@ fn stands_alone(question: &Question) -> bool {
                 | "savepoint"
         )
     };
-    let mut before = question.prepared.statements().iter().take(question.statement);
+    let mut before = text.statements().iter().take(statement);
     before.all(|statement| statement.settings().is_empty() && statement.kinds().iter().all(only_data))
 }
 
@@ -280,3 +281,6 @@ fn tables(resources: &[ResourceRef]) -> Vec<TableTouched> {
     };
     resources.iter().filter(is_table).take(MAX_TABLES).map(touched).collect()
 }
+
+#[cfg(test)]
+mod tests;
