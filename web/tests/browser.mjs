@@ -1,9 +1,10 @@
 // Chromium, driven. The same helpers run against the stand-in and, with BASE_URL, against a real gateway.
 
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { extname, join } from 'node:path';
 import { chromium } from 'playwright-core';
+import { CSP, DIST, TYPES } from '../mock/server.mjs';
 
 const ARGS = ['--headless', '--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run', '--disable-background-networking', '--disable-component-update', '--disable-sync', '--font-render-hinting=none'];
 
@@ -22,6 +23,14 @@ export async function launch() {
   };
 }
 
+async function fromDist(route) {
+  const path = new URL(route.request().url()).pathname;
+  const name = extname(path) ? path : '/index.html';
+  const body = await readFile(join(DIST, name)).catch(() => undefined);
+  if (body) await route.fulfill({ body, headers: { 'Content-Type': TYPES[extname(name)] ?? 'application/octet-stream', 'Content-Security-Policy': CSP } });
+  else await route.fulfill({ status: 404 });
+}
+
 /** A page at a size and in a theme; what goes wrong on it is collected in `page.complaints`. */
 export async function open(browser, base, { size = 'desktop', theme = 'light', reduced = true } = {}) {
   const context = await browser.newContext({
@@ -29,6 +38,8 @@ export async function open(browser, base, { size = 'desktop', theme = 'light', r
     hasTouch: size === 'phone', isMobile: size === 'phone', ignoreHTTPSErrors: true, locale: 'en-GB', timezoneId: 'UTC', permissions: ['clipboard-read', 'clipboard-write'],
   });
   const page = await context.newPage();
+  // The console as it was built last, in front of a program that was compiled before.
+  if (process.env.CONSOLE_FROM_DIST) await page.route((url) => url.origin === base && !url.pathname.startsWith('/api/'), fromDist);
   page.setDefaultTimeout(10_000);
   page.complaints = [];
   page.on('console', (message) => {

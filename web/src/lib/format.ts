@@ -35,6 +35,11 @@ export function countdown(seconds: number): string {
   return h > 0 ? `${h}:${two(m)}:${two(s)}` : `${m}:${two(s)}`;
 }
 
+/** Since the beginning: `0:07`. */
+export function elapsed(seconds: number): string {
+  return countdown(Math.floor(seconds));
+}
+
 /** `15 min`, `1 h 30 min`, `20 s`. */
 export function duration(seconds: number): string {
   const parts: string[] = [];
@@ -74,6 +79,11 @@ export function short(n: number): string {
 
 export function plural(n: number, one: string, many = `${one}s`): string {
   return `${whole.format(n)} ${n === 1 ? one : many}`;
+}
+
+/** A name; where a provider told none but an id in its place, the ends of that. */
+export function called(name: string): string {
+  return /^[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}$/i.test(name) ? `${name.slice(0, 8)}…${name.slice(-4)}` : name;
 }
 
 /** The end of an id, enough to tell it from its neighbours. */
