@@ -135,6 +135,8 @@ enum Job {
     Hold(Box<Waits>),
     /// The approval to be used up.
     Use(Using),
+    /// The request to be taken back.
+    Leave(Boxed<()>),
     /// The session's rules, where the policy has moved.
     Follow(Following),
 }
@@ -145,9 +147,11 @@ impl Relay {
     /// Ends the session; why.
     async fn end(self: Box<Self>, reason: EndReason) -> EndReason {
         let Self { mut inspector, around, down, up, out, recorded: position, job, .. } = *self;
-        if let Some(Job::Hold(mut waits)) = job {
-            // Taken back before anything else: nobody is to say yes to what nobody waits for.
-            waits.leaves(&reason).await;
+        // Taken back before anything else: nobody is to say yes to what nobody waits for.
+        match job {
+            Some(Job::Hold(mut waits)) => waits.leaves(&reason).await,
+            Some(Job::Leave(leaving)) => leaving.await,
+            _ => {}
         }
         let Outputs { up: to_server, down: to_client, .. } = out;
         // What the client sent before it left still runs, as it would have without a gateway in between.
@@ -372,6 +376,7 @@ impl Relay {
             None => return Ok(false),
             Some(Job::Hold(_)) => return Ok(self.poll_hold(cx)),
             Some(Job::Use(_)) => return Ok(self.poll_use(cx)),
+            Some(Job::Leave(_)) => return Ok(self.poll_leave(cx)),
             Some(Job::Follow(_)) => return Ok(self.poll_follow(cx)),
             Some(Job::Settle(settled)) => match settled.as_mut().poll(cx) {
                 Poll::Pending => return Ok(false),

@@ -70,6 +70,10 @@ impl Inspector {
         if let Some((at, rule)) = counts {
             return self.gate_shuts(Unit::Query, verdicts, at, rule, TOGETHER, out);
         }
+        // In a transaction that has failed a COMMIT rolls back; one that stands behind `ROLLBACK TO` does not.
+        if commit == 0 && self.flight.has_failed() {
+            return Ok(Passage::Open);
+        }
         let Some(too_much) = self.too_much() else { return Ok(Passage::Open) };
         if verdicts.hold.is_some() {
             let Some(rule) = too_much.rules.first().cloned() else { return Ok(Passage::Open) };
@@ -107,7 +111,8 @@ impl Inspector {
         }
         let control = prepared.statements().iter().find_map(|statement| statement.transaction());
         let commits = matches!(control, Some(Transaction::Commit { .. } | Transaction::PrepareTwoPhase));
-        let Some(too_much) = commits.then(|| self.too_much()).flatten() else { return Ok(Passage::Open) };
+        let asks = commits && !self.flight.has_failed();
+        let Some(too_much) = asks.then(|| self.too_much()).flatten() else { return Ok(Passage::Open) };
         let Some(mut why) = self.commit_waits(&verdicts, 0, too_much) else { return Ok(Passage::Open) };
         let subject = Subject {
             unit: Unit::Extended,
@@ -129,7 +134,11 @@ impl Inspector {
     }
 
     /// A name that may mean several portals cannot be counted, nor can it be said whether it commits.
-    pub(super) fn gate_uncertain(&mut self, runnable: &[Prepared]) -> Result<(), Box<Refused>> {
+    pub(super) fn gate_uncertain(&mut self, runnable: Option<&[Prepared]>) -> Result<(), Box<Refused>> {
+        let Some(runnable) = runnable else {
+            let message = "the name may mean too many portals; close it and bind it again";
+            return Err(Box::new(Refused::plain(sqlstate::INSUFFICIENT_PRIVILEGE, message)));
+        };
         for prepared in runnable {
             let verdicts = self.judge.statements(prepared, &self.session, &self.names, &self.flight)?;
             let control = prepared.statements().iter().any(|statement| statement.transaction().is_some());
@@ -143,10 +152,6 @@ impl Inspector {
     }
 
     fn too_much(&mut self) -> Option<TooMuch> {
-        // In a transaction that has failed a COMMIT rolls back.
-        if self.flight.state() == crate::codec::backend::TransactionStatus::Failed {
-            return None;
-        }
         let rules = Arc::clone(self.judge.rules());
         self.commits.too_much(|rule| rules.commit_rule(&rule.name).is_some())
     }

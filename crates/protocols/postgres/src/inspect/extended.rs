@@ -189,8 +189,8 @@ impl Inspector {
         };
         if self.judge.rules().gates_commits() || self.commits.is_open() {
             if !self.is_certain(name) {
-                let runnable = self.runnable(name).unwrap_or_default();
-                if let Err(refused) = self.gate_uncertain(&runnable) {
+                let runnable = self.runnable(name);
+                if let Err(refused) = self.gate_uncertain(runnable.as_deref()) {
                     return self.refuse(Unit::Extended, *refused, out);
                 }
             }

@@ -20,7 +20,6 @@ use super::{Blocked, Inspector, OwnPoint, Skipping, Stop, Unit, refuse::Refused}
 use crate::{
     blast::Question,
     codec::{
-        backend::TransactionStatus,
         bind::{Bind, Values},
         frontend::{self, tag},
     },
@@ -387,6 +386,11 @@ impl Inspector {
         self.hold_is(Stage::Refused(refused.undecided()));
     }
 
+    /// Whether the server skips what waits: an error of its own came in its sequence, such as a timeout.
+    pub(crate) fn hold_is_moot(&self) -> bool {
+        self.hold.is_some() && self.flight.is_skipped()
+    }
+
     /// What it was held by is no more: it is judged as if it had just come.
     pub(crate) fn forget_hold(&mut self) {
         self.hold_is_over();
@@ -442,7 +446,7 @@ impl Inspector {
         let control = subject.prepared.is_some_and(|prepared| {
             prepared.statements().iter().any(|statement| statement.transaction().is_some())
         });
-        !self.flight.is_gathering() && self.flight.state() == TransactionStatus::Failed && !control
+        self.flight.has_failed() && !control
     }
 
     fn unclear(&self, why: &Why, unclear: &str) -> Refused {
@@ -527,16 +531,22 @@ fn digest(subject: &Subject<'_>, why: &Why, by_name: &[(Box<str>, Arc<str>)]) ->
         Some(commit) => format!("{:?} {:?} {}", commit.rows, commit.ran, commit.more),
         None => String::new(),
     };
-    let fixed: [&[u8]; 7] = [
+    // Drivers number their statements: the same operation comes again under other names. What they mean is in the text.
+    let named: [&[u8]; 4] = match (&subject.values, why.mode()) {
+        (Given::Bind(bind), Mode::Ticket) => {
+            [b"Bind", bind.formats.as_bytes(), bind.values.as_bytes(), bind.result_formats.as_bytes()]
+        }
+        _ => [b"", subject.bytes, b"", b""],
+    };
+    let fixed: [&[u8]; 6] = [
         b"postgres",
-        subject.bytes,
         subject.text.as_bytes(),
         &types,
         resources.as_bytes(),
         rules.as_bytes(),
         ran.as_bytes(),
     ];
-    Digest::of(fixed.into_iter().chain(by_name_parts(by_name)))
+    Digest::of(fixed.into_iter().chain(named).chain(by_name_parts(by_name)))
 }
 
 fn by_name_parts(by_name: &[(Box<str>, Arc<str>)]) -> impl Iterator<Item = &[u8]> {

@@ -301,6 +301,12 @@ impl<P> Flight<P> {
         gathering.and_then(|group| group.block).unwrap_or(self.state != TransactionStatus::Idle)
     }
 
+    /// Whether the transaction has certainly failed: nothing ran since the server said so, which may have gone back to a savepoint.
+    pub(crate) fn has_failed(&self) -> bool {
+        let ran = self.is_gathering() && self.groups.back().is_some_and(|group| group.ran);
+        self.state == TransactionStatus::Failed && !ran
+    }
+
     /// Whether locks may be held: a transaction block is open, or something ran in a sequence that no `Sync` has closed.
     pub(crate) fn holds_locks(&self) -> bool {
         self.is_in_block() || self.is_gathering() && self.groups.back().is_some_and(|group| group.ran)

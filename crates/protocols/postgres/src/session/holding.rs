@@ -92,6 +92,13 @@ impl Relay {
 
     pub(super) fn poll_hold(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(Job::Hold(waits)) = &mut self.job else { return false };
+        if self.inspector.hold_is_moot()
+            && let Some(held) = waits.held.take()
+        {
+            let leaving = async move { held.abandon("the server gave up its transaction meanwhile").await };
+            self.job = Some(Job::Leave(Box::pin(leaving)));
+            return true;
+        }
         let Some(Poll::Ready(step)) = waits.held.as_mut().map(|held| held.poll(cx)) else { return false };
         match step {
             HeldStep::Filed(request) => {
@@ -162,6 +169,16 @@ impl Relay {
         true
     }
 
+    pub(super) fn poll_leave(&mut self, cx: &mut Context<'_>) -> bool {
+        let Some(Job::Leave(leaving)) = &mut self.job else { return false };
+        let left = leaving.as_mut().poll(cx).is_ready();
+        if left {
+            self.inspector.forget_hold();
+            self.job = None;
+        }
+        left
+    }
+
     pub(super) fn poll_follow(&mut self, cx: &mut Context<'_>) -> bool {
         let Some(Job::Follow(sleep)) = &mut self.job else { return false };
         sleep.as_mut().poll(cx).is_ready() && self.follow()
@@ -187,7 +204,7 @@ impl Relay {
 
     /// The client's side, while a message of it waits for people: read on, so that its leaving is seen, up to what is kept.
     pub(super) fn watch_client(&mut self, cx: &mut Context<'_>) -> Result<bool, EndReason> {
-        let waits = matches!(self.job, Some(Job::Hold(_) | Job::Use(_) | Job::Follow(_)));
+        let waits = matches!(self.job, Some(Job::Hold(_) | Job::Use(_) | Job::Follow(_) | Job::Leave(_)));
         if !waits || self.from_client.is_full() {
             return Ok(false);
         }

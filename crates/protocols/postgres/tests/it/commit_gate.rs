@@ -311,3 +311,45 @@ async fn a_failed_commit_and_a_savepoint_give_no_second_allowance() {
     assert_eq!(request.asked().what.operation().unwrap().rows, Some(20));
     assert_eq!(noted(&lab, "salami").await, 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_transaction_that_failed_and_came_back_is_asked_about() {
+    let lab = lab(GATE).await;
+    let begin = |raw: &mut Raw| {
+        raw.query("BEGIN").query("UPDATE orders SET note = 'back'").query("SAVEPOINT s").query("SELECT 1/0");
+    };
+    // A COMMIT of a transaction that has failed rolls back: nobody is asked.
+    let mut raw = raw(&lab).await;
+    begin(&mut raw);
+    raw.query("COMMIT");
+    assert_eq!(last(&raw.send(5).await), ("C:ROLLBACK", "Z:I"));
+    assert!(lab.requests().is_empty());
+    // One that went back to its savepoint does not, in one text or one sequence.
+    begin(&mut raw);
+    assert_eq!(last(&raw.send(4).await), ("E:22012", "Z:E"));
+    raw.query("ROLLBACK TO s; COMMIT");
+    let (said, _) = tokio::join!(raw.send(1), lab.deny("no"));
+    assert_eq!(said, ["E:42501", "Z:I"]);
+    begin(&mut raw);
+    assert_eq!(last(&raw.send(4).await), ("E:22012", "Z:E"));
+    raw.run("ROLLBACK TO s").run("COMMIT").sync();
+    let (said, _) = tokio::join!(raw.send(1), lab.deny("no"));
+    assert_eq!(last(&said), ("E:42501", "Z:I"));
+    assert_eq!(noted(&lab, "back").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_name_that_may_mean_two_portals_commits_nothing() {
+    let lab = lab(GATE).await;
+    let mut raw = raw(&lab).await;
+    raw.query("BEGIN").query("SAVEPOINT s").send(2).await;
+    raw.parse("c", "COMMIT").parse("o", "SELECT 1").bind("p", "c", &[]).sync().send(1).await;
+    // Refused by the server, because the portal lives: the name now means either.
+    let said = raw.bind("p", "o", &[]).sync().send(1).await;
+    assert_eq!(last(&said), ("E:42P03", "Z:E"));
+    raw.query("ROLLBACK TO s").query("UPDATE orders SET note = 'two'").send(2).await;
+    let said = raw.execute("p").sync().send(1).await;
+    assert!(said[0].starts_with("E:") && said[said.len() - 1] == "Z:E", "{said:?}");
+    raw.query("ROLLBACK").send(1).await;
+    assert_eq!(noted(&lab, "two").await, 0);
+}

@@ -568,3 +568,109 @@ async fn many_that_wait_with_long_messages_leave_others_alone() {
     assert!(asked.text.len() <= 64 * 1024);
     assert_eq!(asked.text_cut_from, Some(long.len() as u64));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_driver_comes_again_for_its_ticket_under_another_name() {
+    let lab = lab(&HOLD.replace("    action: approve", "    action: approve\n    on_timeout: ticket")).await;
+    let client = lab.client().await;
+    let text = "UPDATE orders SET note = $1";
+    let one = client.prepare(text).await.unwrap();
+    let error = client.execute(&one, &[&"driver"]).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "55P03");
+    lab.approve().await;
+    let two = client.prepare(text).await.unwrap();
+    assert_eq!(client.execute(&two, &[&"another"]).await.unwrap_err().code().unwrap().code(), "55P03");
+    assert_eq!(client.execute(&two, &[&"driver"]).await.unwrap(), 1000);
+    assert_eq!(notes(&lab, "driver").await, 1000);
+    assert_eq!(client.execute(&two, &[&"driver"]).await.unwrap_err().code().unwrap().code(), "55P03");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_timeout_of_the_server_ends_the_wait() {
+    let lab = lab(HOLD).await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    raw.send(1).await;
+    raw.query("SET statement_timeout = '300ms'").send(1).await;
+    // The server's clock runs from the Parse, and its error comes while nobody has answered.
+    let said = raw.run(BARE).sync().send(1).await;
+    assert_eq!(said, ["1", "E:57014", "Z:I"]);
+    let request = &lab.requests()[0];
+    assert_eq!(request.state(), State::Withdrawn);
+    assert_eq!(notes(&lab, "all").await, 0);
+    assert_eq!(raw.query("SELECT 1").send(1).await, ["T", "D:1", "C:SELECT 1", "Z:I"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_approval_and_a_leaving_at_once_run_it_once_or_not_at_all() {
+    let lab = lab(HOLD).await;
+    for round in 0..20 {
+        let note = format!("left {round}");
+        let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+        raw.send(1).await;
+        raw.query(&format!("UPDATE orders SET note = '{note}'")).send(0).await;
+        let request = lab.pending().await;
+        let ballot = portcullis_access::requests::Ballot {
+            by: lab.person(),
+            answer: Answer::Approve,
+            note: String::new(),
+            lifetime_seconds: None,
+            through: "api",
+        };
+        let (access, id) = (lab.gate.access.clone(), request.id());
+        let answered =
+            tokio::task::spawn_blocking(move || access.answer(id, ballot, &Default::default()).is_ok());
+        drop(raw);
+        let approved = answered.await.unwrap();
+        while !lab.gate.sessions.controls().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let settled = lab.gate.access.find_request(id).unwrap().unwrap();
+        let ran = notes(&lab, &note).await;
+        assert!(ran == 0 || (ran == 1000 && approved), "{ran} {approved}");
+        assert!(approved || settled.state() == State::Withdrawn);
+    }
+    let used = lab.steps().iter().filter(|step| **step == RequestStep::Used).count();
+    let filed = lab.steps().iter().filter(|step| **step == RequestStep::Filed).count();
+    assert!(used <= filed && filed == 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn in_strict_mode_the_hold_is_on_the_disk_before_anybody_is_asked() {
+    let lab = Lab::set_up(Setup {
+        scope: "'*:*'",
+        more: HOLD,
+        sync: portcullis_audit::Sync::Strict,
+        ..Setup::default()
+    })
+    .await;
+    let psql = lab.psql();
+    let (output, _) = tokio::join!(psql.query(BARE), lab.approve());
+    output.ok();
+    let verdicts: Vec<_> = lab.verdicts().into_iter().map(|it| it.0).collect();
+    assert_eq!(verdicts, [Verdict::Hold, Verdict::Allow]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cursor_is_held_when_it_is_made_and_when_it_is_read() {
+    let hold = "guardrails:
+  - name: no touching
+    statements: [select]
+    tables: [public.secrets]
+    action: approve
+    approvers: id:55aa0000-0000-4000-8000-000000000001
+";
+    let lab = lab(hold).await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    raw.send(1).await;
+    raw.query("BEGIN").send(1).await;
+    raw.query("DECLARE c CURSOR FOR SELECT value FROM secrets");
+    let (said, _) = tokio::join!(raw.send(1), lab.approve());
+    assert_eq!(said, ["C:DECLARE CURSOR", "Z:T"]);
+    raw.query("FETCH c");
+    let (said, request) = tokio::join!(raw.send(1), lab.approve());
+    assert_eq!(said, ["T", "D:hunter2", "C:FETCH 1", "Z:T"]);
+    assert!(request.asked().what.operation().unwrap().text.contains("SELECT value FROM secrets"));
+    // The same cursor by the extended protocol is nothing that was asked about.
+    let said = raw.execute("c").sync().send(1).await;
+    assert_eq!(said, ["E:42501", "Z:E"]);
+}

@@ -73,6 +73,7 @@ impl Inspector {
             text: prepared.statement_text(statement).into(),
             prepared: Arc::clone(prepared),
             statement: part.statement,
+            runs: self.runs(prepared, statement),
             parameters: match subject.values {
                 Given::Bind(bind) => Some(Parameters::of(bind, known_types(subject))),
                 Given::Nothing | Given::Arguments(_) => None,
@@ -86,6 +87,15 @@ impl Inspector {
             classified: part.classified,
             rules: Arc::clone(self.judge.rules()),
         })
+    }
+}
+
+impl Inspector {
+    /// What an `EXECUTE` runs, where that is one text.
+    fn runs(&self, prepared: &Prepared, statement: &Statement) -> Option<Arc<str>> {
+        let Some(SessionEffect::Execute { name }) = statement.effect() else { return None };
+        let by_name = self.judge.runs_by_name(prepared, &self.names, &self.flight).ok()?;
+        by_name.into_iter().find(|(known, _)| known == name).map(|(_, text)| text)
     }
 }
 
