@@ -51,19 +51,21 @@ benches:
 docs: setup-build
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc $(LOCKED) --workspace --no-deps --quiet
 
-# The console: types of what it is written in, then its tests, which drive Chromium.
+# The console: its types, then its tests, which drive Chromium against a stand-in and against a whole gateway.
 web-check:
 	@scripts/setup web
 	npm run --silent --prefix web check
 
 web-test:
-	@scripts/setup web browser
+	@scripts/setup web browser demo
 	npm run --silent --prefix web test
+	$(CARGO) build $(LOCKED) -p portcullis
+	PORTCULLIS="$$(realpath "$${CARGO_TARGET_DIR:-target}")/debug/portcullis" npm run --silent --prefix web test:gateway
 
 # ARGS narrows it: `-p portcullis-sql`, or part of a test's name.
 test:
 	@scripts/setup test
-	$(if $(ARGS),,npm run --silent --prefix web test)
+	$(if $(ARGS),,$(MAKE) --no-print-directory web-test)
 	$(if $(ARGS),,$(CARGO) test $(LOCKED) --workspace --doc --quiet)
 	$(CARGO) nextest run $(LOCKED) $(or $(ARGS),--workspace)
 
