@@ -12,6 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use portcullis_core::{Principal, PrincipalKey, Timestamp};
+use portcullis_identity::Standing;
 use portcullis_policy::{Role, RoleSet};
 
 use crate::{
@@ -133,14 +134,22 @@ impl Caller {
         }
     }
 
-    /// Whether it is still as it was: for streams, which outlive the moment they were asked for in.
+    /// Whether it is still as it was, groups and roles included: for what outlives the moment it was asked for in. Does not count as
+    /// use of a session.
     pub(crate) async fn is_still(&self, api: &Api) -> bool {
         let Some(principal) = &self.principal else { return true };
-        if let Some(session) = &self.session {
-            return matches!(api.people.find(api, &session.hash).await, Ok(Some(_)));
-        }
-        principal.expires_at > api.clock.now()
-            && matches!(api.identity.recheck(principal).await, portcullis_identity::Standing::Good(now) if roles(api, &now) == self.roles && now.groups == principal.groups)
+        let now = match &self.session {
+            Some(session) => match api.people.look(api, &session.hash).await {
+                Ok(Some(now)) => now,
+                Ok(None) | Err(_) => return false,
+            },
+            None if principal.expires_at <= api.clock.now() => return false,
+            None => match api.identity.recheck(principal).await {
+                Standing::Good(now) => now,
+                Standing::Revoked { .. } | Standing::Unknown { .. } => return false,
+            },
+        };
+        roles(api, &now) == self.roles && now.groups == principal.groups
     }
 }
 
@@ -148,7 +157,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Caller {
     type Rejection = Problem;
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        parts.extensions.get::<Self>().cloned().ok_or_else(|| Problem::not_authenticated())
+        parts.extensions.get::<Self>().cloned().ok_or_else(Problem::not_authenticated)
     }
 }
 
@@ -168,6 +177,8 @@ impl<S: Send + Sync> FromRequestParts<S> for MaybeCaller {
 pub(crate) struct Guard {
     pub(crate) api: Arc<Api>,
     pub(crate) may: May,
+    /// Whether a request keeps a person's session from being idle: pages that only listen do not.
+    pub(crate) counts: bool,
 }
 
 /// Finds out who asks, how often, and whether they may.
@@ -186,9 +197,9 @@ pub(crate) async fn guard(State(guard): State<Guard>, request: Request, next: Ne
 
 impl Guard {
     async fn pass(&self, request: &Parts) -> Result<Option<Caller>, Problem> {
-        let Self { api, may } = self;
+        let Self { api, may, .. } = self;
         let peer = request.extensions.get::<Peer>().ok_or_else(Problem::internal)?;
-        let source = Subject::Source(peer.0.address.ip());
+        let source = Subject::source(peer.0.address.ip());
         let found = match may {
             May::Anyone => None,
             _ => self.find(request, peer).await?,
@@ -223,6 +234,9 @@ impl Guard {
         let Some(Signed { person, principal }) = api.people.signed(api, &token, peer).await? else {
             return Ok(None);
         };
+        if self.counts {
+            api.people.used(api, &person).await?;
+        }
         let csrf = csrf(&token);
         if !matches!(request.method, Method::GET | Method::HEAD) {
             same_origin(api, headers, &csrf)?;
@@ -234,14 +248,16 @@ impl Guard {
 }
 
 async fn by_token(api: &Api, headers: &HeaderMap, peer: &Peer) -> Result<Caller, Problem> {
-    let source = Subject::Source(peer.0.address.ip());
-    let now = api.clock.now();
-    api.limits.look(Bucket::Failed, &source, now)?;
-    let failed = |problem: Problem| match api.limits.take(Bucket::Failed, source.clone(), now) {
+    // Only failures count, and no good token is kept out by others' bad ones: many share an address, and a kill must get through.
+    let failed = |problem: Problem| match api.limits.take(
+        Bucket::Failed,
+        Subject::source(peer.0.address.ip()),
+        api.clock.now(),
+    ) {
         Ok(()) => problem,
         Err(too_many) => too_many,
     };
-    let token = bearer(headers).map_err(&failed)?;
+    let token = bearer(headers).map_err(failed)?;
     if api.admin.is(&token) {
         let roles = RoleSet::NONE.with(Role::Admin);
         return Ok(Caller { principal: None, roles, through: "api", session: None });

@@ -138,11 +138,11 @@ impl Hub {
     pub(crate) fn enter(self: &Arc<Self>, who: Option<PrincipalKey>) -> Result<Place, Problem> {
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = streams.values().sum();
-        let own = streams.entry(who.clone()).or_default();
-        if all >= MAX_STREAMS || *own >= MAX_OWN {
+        let own = streams.get(&who).copied().unwrap_or_default();
+        if all >= MAX_STREAMS || own >= MAX_OWN {
             return Err(Problem::too_many(5));
         }
-        *own += 1;
+        streams.insert(who.clone(), own + 1);
         Ok(Place { hub: Arc::clone(self), who })
     }
 

@@ -110,10 +110,10 @@ pub(crate) fn kill(
             }
         }
     }
-    if matches!(target, Target::Identity(_)) {
-        if let Err(error) = api.people.end_all_of(&principal) {
-            note("sessions of the person in the console were not ended: the store failed", &error);
-        }
+    if matches!(target, Target::Identity(_))
+        && let Err(error) = api.people.end_all_of(&principal)
+    {
+        note("sessions of the person in the console were not ended: the store failed", &error);
     }
     let end = EndReason::Killed { by: by.clone(), reason: reason.clone() };
     let meant = |facts: &SessionFacts| match target {

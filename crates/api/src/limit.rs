@@ -2,7 +2,7 @@
 
 use std::{
     collections::HashMap,
-    net::IpAddr,
+    net::{IpAddr, Ipv6Addr},
     sync::{Mutex, PoisonError},
 };
 
@@ -41,9 +41,21 @@ impl Bucket {
 pub(crate) enum Subject {
     Administrator,
     Principal(PrincipalKey),
+    /// See [`Subject::source`].
     Source(IpAddr),
     /// Everybody for whom there is no place in the table.
     Crowd,
+}
+
+impl Subject {
+    /// Where somebody comes from: of IPv6 the /64, of which every host has all addresses (RFC 4862, RFC 8981).
+    pub(crate) const fn source(address: IpAddr) -> Self {
+        let address = match address.to_canonical() {
+            IpAddr::V6(v6) => IpAddr::V6(Ipv6Addr::from_bits(v6.to_bits() >> 64 << 64)),
+            v4 @ IpAddr::V4(_) => v4,
+        };
+        Self::Source(address)
+    }
 }
 
 /// All the buckets. Made empty.
@@ -66,15 +78,6 @@ const ONE: u64 = 1_000;
 impl RateLimits {
     /// Takes one question out of the bucket.
     pub(crate) fn take(&self, bucket: Bucket, subject: Subject, now: Timestamp) -> Result<(), Problem> {
-        self.level(bucket, subject, now, ONE)
-    }
-
-    /// Whether there is one left.
-    pub(crate) fn look(&self, bucket: Bucket, subject: &Subject, now: Timestamp) -> Result<(), Problem> {
-        self.level(bucket, subject.clone(), now, 0)
-    }
-
-    fn level(&self, bucket: Bucket, subject: Subject, now: Timestamp, cost: u64) -> Result<(), Problem> {
         let (burst, rate) = bucket.terms();
         let full = u64::from(burst).saturating_mul(ONE);
         let table = match bucket {
@@ -102,7 +105,7 @@ impl RateLimits {
             let wait = (ONE - level.left).div_ceil(u64::from(rate).max(1)).div_ceil(1_000).max(1);
             return Err(Problem::too_many(wait));
         }
-        level.left -= cost;
+        level.left -= ONE;
         Ok(())
     }
 }
@@ -122,12 +125,20 @@ mod tests {
             limits.take(Bucket::Failed, source(1), now).unwrap();
         }
         assert_eq!(limits.take(Bucket::Failed, source(1), now).unwrap_err().status(), 429);
-        assert!(limits.look(Bucket::Failed, &source(1), now).is_err());
         assert!(limits.take(Bucket::Failed, source(2), now).is_ok());
         let later = now.plus(Duration::from_secs(1));
         assert!(limits.take(Bucket::Failed, source(1), later).is_ok());
         assert!(limits.take(Bucket::Failed, source(1), later).is_ok());
         assert!(limits.take(Bucket::Failed, source(1), later).is_err());
+    }
+
+    #[test]
+    fn a_host_is_one_source_whichever_of_its_addresses_it_uses() {
+        let source = |text: &str| Subject::source(text.parse().unwrap());
+        assert_eq!(source("2001:db8:1:2::1"), source("2001:db8:1:2:ffff:ffff:ffff:ffff"));
+        assert_ne!(source("2001:db8:1:2::1"), source("2001:db8:1:3::1"));
+        assert_eq!(source("::ffff:192.0.2.1"), source("192.0.2.1"));
+        assert_ne!(source("192.0.2.1"), source("192.0.2.2"));
     }
 
     #[test]

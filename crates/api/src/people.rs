@@ -3,41 +3,48 @@
 //! INVARIANT(cookie-is-not-kept): of a cookie only its SHA-256 is stored. A session is used up by idleness, by age, by signing out, by a
 //! kill, and by whatever ends its person's standing at the provider, which is asked on every use (at its liveness interval).
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
-use aws_lc_rs::{digest, hmac, rand};
+use aws_lc_rs::{
+    aead::{AES_256_GCM, Aad, NONCE_LEN, Nonce, RandomizedNonceKey},
+    digest, hmac, rand,
+};
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use portcullis_audit::Batch;
-use portcullis_core::{AuditEvent, Principal, PrincipalKey, Secret, Timestamp, event::SignInEvent};
+use portcullis_core::{AuditEvent, Principal, PrincipalKey, Secret, event::SignInEvent};
 use portcullis_identity::{Flow, Standing};
 use portcullis_policy::ConsoleSettings;
 use portcullis_store::{Person, Store};
+use serde::{Deserialize, Serialize};
 
 use crate::{Api, Problem, routes::blocking, server::Peer};
 
 /// How exactly the time of the last use is kept: a write per request would be a write too many.
 const SEEN_EVERY: Duration = Duration::from_secs(60);
-/// How long a person may take at the provider.
-const PATIENCE: Duration = Duration::from_secs(15 * 60);
-/// Sign-ins under way at once. Each is under 2 KB, and sources are limited in how many they begin.
-const MAX_FLOWS: usize = 5_000;
+/// What the cookie of a sign-in is bound to, besides its key.
+const SIGN_IN: &[u8] = b"portcullis sign-in 1";
 
 /// The people who are signed in, and those about to be.
 pub struct People {
     store: Arc<Store>,
     settings: ConsoleSettings,
-    flows: Mutex<HashMap<[u8; 32], Begun>>,
+    /// Seals sign-ins under way; of this run of the gateway.
+    key: RandomizedNonceKey,
 }
 
-/// A sign-in under way. It stays here; the browser has a random name for it.
-#[derive(Debug)]
+/// A sign-in under way. The browser carries it, sealed, so that nobody can fill a table with sign-ins that never end. A replayed one is
+/// worth nothing: its code works once.
+#[derive(Serialize, Deserialize)]
 pub(crate) struct Begun {
-    pub(crate) flow: Flow,
+    flow: String,
     pub(crate) next: String,
-    at: Timestamp,
+}
+
+impl Begun {
+    /// What the provider's answer is held against. It says itself when it is too old.
+    pub(crate) fn flow(&self) -> Option<Flow> {
+        Flow::from_text(&self.flow).ok()
+    }
 }
 
 /// A session that is good now.
@@ -54,9 +61,15 @@ impl std::fmt::Debug for People {
 }
 
 impl People {
-    /// None is signed in but those the store has.
-    pub fn new(store: Arc<Store>, settings: ConsoleSettings) -> Self {
-        Self { store, settings, flows: Mutex::default() }
+    /// Those the store has are signed in.
+    ///
+    /// # Errors
+    /// The system gives no random numbers.
+    pub fn new(store: Arc<Store>, settings: ConsoleSettings) -> Result<Self, RandomFailed> {
+        let mut bytes = [0; 32];
+        rand::fill(&mut bytes).map_err(|_| RandomFailed)?;
+        let key = RandomizedNonceKey::new(&AES_256_GCM, &bytes).map_err(|_| RandomFailed)?;
+        Ok(Self { store, settings, key })
     }
 
     /// The limits of a session.
@@ -64,22 +77,23 @@ impl People {
         self.settings
     }
 
-    /// Keeps a sign-in under way; gives the cookie for it.
-    pub(crate) fn begin(&self, flow: Flow, next: String, now: Timestamp) -> Result<Secret<String>, Problem> {
-        let token = random()?;
-        let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
-        flows.retain(|_, begun| now.since(begun.at) < PATIENCE);
-        if flows.len() >= MAX_FLOWS {
-            return Err(Problem::unavailable());
-        }
-        flows.insert(hash(&token), Begun { flow, next, at: now });
-        Ok(token)
+    /// A sign-in under way, as its cookie.
+    pub(crate) fn begin(&self, flow: &Flow, next: String) -> Result<Secret<String>, Problem> {
+        let begun = Begun { flow: flow.to_text().expose().clone(), next };
+        let mut sealed = serde_json::to_vec(&begun).map_err(|_| Problem::internal())?;
+        let nonce = self.key.seal_in_place_append_tag(Aad::from(SIGN_IN), &mut sealed);
+        let nonce = nonce.map_err(|_| Problem::internal())?;
+        Ok(Secret::new(URL_SAFE_NO_PAD.encode([nonce.as_ref().as_slice(), &sealed].concat())))
     }
 
-    /// The sign-in of a cookie: once.
-    pub(crate) fn take(&self, token: &Secret<String>, now: Timestamp) -> Option<Begun> {
-        let mut flows = self.flows.lock().unwrap_or_else(PoisonError::into_inner);
-        flows.remove(&hash(token)).filter(|begun| now.since(begun.at) < PATIENCE)
+    /// The sign-in of a cookie.
+    pub(crate) fn begun(&self, token: &Secret<String>) -> Option<Begun> {
+        let bytes = URL_SAFE_NO_PAD.decode(token.expose()).ok()?;
+        let (nonce, sealed) = bytes.split_first_chunk::<NONCE_LEN>()?;
+        let mut sealed = sealed.to_vec();
+        let opened =
+            self.key.open_in_place(Nonce::assume_unique_for_key(*nonce), Aad::from(SIGN_IN), &mut sealed);
+        serde_json::from_slice(opened.ok()?).ok()
     }
 
     /// Signs somebody in; gives the cookie. Whatever session the browser had before is ended: what somebody else put there never
@@ -126,21 +140,21 @@ impl People {
         token: &Secret<String>,
         peer: &Peer,
     ) -> Result<Option<Signed>, Problem> {
-        let signed = self.stand(api, &hash(token)).await?;
-        match signed {
+        match self.stand(api, &hash(token)).await? {
             Found::Good(signed) => Ok(Some(*signed)),
             Found::Nobody => Ok(None),
             Found::Over(person, why) => {
-                self.ended(api, person, why, peer).await?;
+                self.ended(api, *person, why, peer).await?;
                 Ok(None)
             }
         }
     }
 
-    /// As [`People::signed`], for who is here already: nothing is written.
-    pub(crate) async fn find(&self, api: &Api, hash: &[u8; 32]) -> Result<Option<Signed>, Problem> {
+    /// Whom the session is of, as they are now, where it is good: for who is here already. Does not count as use: an open page that only
+    /// listens does not keep its session from being idle.
+    pub(crate) async fn look(&self, api: &Api, hash: &[u8; 32]) -> Result<Option<Arc<Principal>>, Problem> {
         Ok(match self.stand(api, hash).await? {
-            Found::Good(signed) => Some(*signed),
+            Found::Good(signed) => Some(signed.principal),
             Found::Nobody | Found::Over(..) => None,
         })
     }
@@ -151,7 +165,7 @@ impl People {
             return Ok(Found::Nobody);
         };
         let now = api.clock.now();
-        let over = |person, why: &str| Ok(Found::Over(person, why.to_owned()));
+        let over = |person, why: &str| Ok(Found::Over(Box::new(person), why.to_owned()));
         if person.ends_at <= now {
             return over(person, "its time was over");
         }
@@ -170,11 +184,17 @@ impl People {
                 return Err(Problem::unavailable());
             }
         };
+        Ok(Found::Good(Box::new(Signed { person, principal })))
+    }
+
+    /// Somebody asked for something: the session is not idle.
+    pub(crate) async fn used(&self, api: &Api, person: &Person) -> Result<(), Problem> {
+        let (now, hash) = (api.clock.now(), person.token_hash);
         if now.since(person.seen_at) >= SEEN_EVERY.min(self.settings.idle / 4) {
             let store = Arc::clone(&self.store);
             blocking(move || store.saw_person(&hash, now)).await?.map_err(failed)?;
         }
-        Ok(Found::Good(Box::new(Signed { person, principal })))
+        Ok(())
     }
 
     async fn ended(&self, api: &Api, person: Person, why: String, peer: &Peer) -> Result<(), Problem> {
@@ -223,10 +243,15 @@ impl People {
     }
 }
 
+/// The system gives no random numbers.
+#[derive(Debug, thiserror::Error)]
+#[error("no random numbers from the system")]
+pub struct RandomFailed;
+
 enum Found {
     Good(Box<Signed>),
     Nobody,
-    Over(Person, String),
+    Over(Box<Person>, String),
 }
 
 /// Puts a step of signing in or out into the journal. Blocks for a write.

@@ -324,7 +324,10 @@ pub(crate) fn table() -> Vec<Route> {
 pub(crate) fn router(api: Arc<Api>) -> Router {
     let mut v1 = Router::new();
     for Route { path, may, handler, .. } in table() {
-        let stands_before = middleware::from_fn_with_state(Guard { api: Arc::clone(&api), may }, guard);
+        let stands_before = middleware::from_fn_with_state(
+            Guard { api: Arc::clone(&api), may, counts: path != "/events" },
+            guard,
+        );
         v1 = v1.route(path, handler.route_layer(stands_before));
     }
     Router::new()
@@ -416,7 +419,11 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for AskedLong<T> {
 }
 
 async fn read_json<T: DeserializeOwned>(request: Request, limit: usize) -> Result<T, Problem> {
-    let content_type = request.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
+    let mut types = request.headers().get_all(header::CONTENT_TYPE).iter();
+    let content_type = match (types.next(), types.next()) {
+        (Some(one), None) => one.to_str().ok(),
+        _ => None,
+    };
     let essence = content_type.map(|value| value.split(';').next().unwrap_or_default().trim());
     if !essence.is_some_and(|essence| essence.eq_ignore_ascii_case("application/json")) {
         return Err(Problem::not_json());

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The longest place to go to after signing in.
-const MAX_NEXT: usize = 2_000;
+const MAX_NEXT: usize = 1_000;
 /// How long the cookie of a sign-in lasts.
 const SIGN_IN_LASTS: std::time::Duration = std::time::Duration::from_secs(15 * 60);
 
@@ -103,7 +103,7 @@ pub(super) async fn login(
             return Ok(failed(&error));
         }
     };
-    let token = api.people.begin(begun.flow, next, api.clock.now())?;
+    let token = api.people.begin(&begun.flow, next)?;
     let cookie = cookie::set(cookie::SIGN_IN, token.expose(), SIGN_IN_LASTS);
     see_other(begun.url.as_str(), &[cookie])
 }
@@ -194,14 +194,13 @@ async fn finished(
     query: &str,
     arrived_at: &str,
 ) -> Result<Response, Problem> {
-    let begun =
-        cookie::find(headers, cookie::SIGN_IN)?.and_then(|token| api.people.take(&token, api.clock.now()));
-    let Some(begun) = begun else {
+    let begun = cookie::find(headers, cookie::SIGN_IN)?.and_then(|token| api.people.begun(&token));
+    let Some((begun, flow)) = begun.and_then(|begun| begun.flow().map(|flow| (begun, flow))) else {
         return Ok(failed_with("state", SignInError::State.client_message()));
     };
-    let provider = begun.flow.provider().to_owned();
+    let provider = flow.provider().to_owned();
     let outcome = match Callback::from_query(query) {
-        Ok(callback) => api.sign_ins.finish(begun.flow, &callback, arrived_at).await,
+        Ok(callback) => api.sign_ins.finish(flow, &callback, arrived_at).await,
         Err(error) => Err(error),
     };
     let refused = |who: Option<Arc<portcullis_core::Principal>>, note: String| {

@@ -231,7 +231,7 @@ pub(super) fn somebody<'a>(
         actor: None,
         subject: None,
         issued_at: Timestamp::from_seconds(0),
-        expires_at: Timestamp::MAX,
+        expires_at: Timestamp::from_seconds(0),
     })
 }
 

@@ -113,7 +113,16 @@ pub(super) async fn recording(
         Err(error) => return Ok(lines(Body::from(problem(&error).to_line()))),
     };
     let views = Views::new(recording, Seek::Event(from));
-    let reading = Reading { api, caller, id, follow, views: Some(views), pieces: VecDeque::new(), quiet: 0 };
+    let reading = Reading {
+        api,
+        caller,
+        id,
+        follow,
+        views: Some(views),
+        pieces: VecDeque::new(),
+        quiet: 0,
+        given: false,
+    };
     let mut response = lines(Body::from_stream(stream::unfold(reading, Reading::next)));
     if download && let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{id}.jsonl\"")) {
         response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
@@ -147,6 +156,7 @@ pub(super) struct PageQuery {
 /// `GET /api/v1/sessions/{id}/recording/events`: a page of what the lines above are, at most about 1 MiB.
 pub(super) async fn events(
     State(api): State<Arc<Api>>,
+    caller: Caller,
     Path(text): Path<String>,
     Queried(PageQuery { from, limit, follow }): Queried<PageQuery>,
 ) -> Result<Json<RecordingPage>, Problem> {
@@ -158,6 +168,9 @@ pub(super) async fn events(
         let read;
         (views, read) = blocking(move || page(views, limit)).await?;
         let rows = read.map_err(|error| broken(&error))?;
+        if look > 0 && !rows.is_empty() && !caller.is_still(&api).await {
+            return Err(Problem::not_authenticated());
+        }
         if !rows.is_empty() || !follow || !live || look >= LOOKS || api.closing.is_stopped() {
             let after = rows.last().map_or(from, |view| view.seq + 1);
             let over = !live && (views.has_ended() || rows.len() < limit && rows.is_empty());
@@ -208,6 +221,8 @@ struct Reading {
     views: Option<Views>,
     pieces: VecDeque<Bytes>,
     quiet: u32,
+    /// Whether something was given already.
+    given: bool,
 }
 
 type Piece = Result<Bytes, std::convert::Infallible>;
@@ -223,8 +238,12 @@ impl Reading {
             let is_live = self.api.recordings.is_live(self.id);
             let (views, text) = blocking(move || read(views)).await.ok()?;
             let nothing = text.is_empty();
+            // Rights are those of now: a recording is followed for longer than the moment it was asked for in.
+            if !nothing && self.given && !self.caller.is_still(&self.api).await {
+                return None;
+            }
             if !nothing {
-                self.quiet = 0;
+                (self.quiet, self.given) = (0, true);
                 self.pieces.push_back(text.into());
             }
             self.views = views;
@@ -238,7 +257,6 @@ impl Reading {
                 }
                 self.quiet += 1;
                 if self.quiet.is_multiple_of(QUIET_LOOKS) {
-                    // Rights are those of now: a recording is followed for longer than the moment it was asked for in.
                     if !self.caller.is_still(&self.api).await {
                         return None;
                     }

@@ -12,7 +12,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use portcullis_access::requests::{Answer, Ballot};
-use portcullis_core::{Principal, PrincipalKind, Timestamp};
+use portcullis_core::{Principal, PrincipalKind};
 use portcullis_identity::Standing;
 use portcullis_notify::slack::{Action, Interaction, NotFromSlack, Reply};
 use portcullis_policy::{Channel, Notification, ProviderKind, Subject};
@@ -114,6 +114,7 @@ async fn person(api: &Api, channel: &Notification, user: &str) -> Result<Arc<Pri
     else {
         return Err("no directory says who you are now");
     };
+    let now = api.clock.now();
     let claimed = Principal {
         provider: provider.name.clone(),
         tenant: Some(entra.tenant.clone()),
@@ -127,8 +128,9 @@ async fn person(api: &Api, channel: &Notification, user: &str) -> Result<Arc<Pri
         roles: Vec::new(),
         actor: None,
         subject: None,
-        issued_at: api.clock.now(),
-        expires_at: Timestamp::MAX,
+        // For this one answer.
+        issued_at: now,
+        expires_at: now,
     };
     let person = match api.identity.recheck(&claimed).await {
         Standing::Good(now) => now,

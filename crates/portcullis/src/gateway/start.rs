@@ -164,7 +164,8 @@ pub async fn start(
         draining: shutdown.clone(),
         supervisor: Arc::clone(&supervisor),
         recordings: Arc::clone(&recordings),
-        people: People::new(Arc::clone(&store), process.console),
+        people: People::new(Arc::clone(&store), process.console)
+            .map_err(|error| Failure::cannot(error.to_string()))?,
         sign_ins: SignIns::new(Arc::clone(&identity)),
         hub: Hub::new(clock.as_ref()),
         limits: RateLimits::default(),
