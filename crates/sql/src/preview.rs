@@ -6,7 +6,7 @@
 //!
 //! **Does not** run anything, or know what functions and tables do: the caller asks the server (`protocols/postgres`).
 //!
-//! **How to read it**: [`explain`], [`rows`], [`samples`].
+//! **How to read it**: [`explain`], [`rows`], [`samples`], [`arguments`].
 //!
 //! **References**: PostgreSQL 18 `gram.y` (`ExplainableStmt`), `parsenodes.h`.
 
@@ -162,6 +162,34 @@ pub fn samples(text: &str, columns: &[String], most: u8) -> Result<Samples, NotP
         }
         _ => Err(NotPreviewed(NO_SAMPLE)),
     })
+}
+
+/// The values that an `EXECUTE` gives to the statement it runs, as texts to bind; null where absent. Blocks while it is parsed, on a
+/// thread of its own.
+///
+/// # Errors
+/// It is none, or one of its arguments is more than a constant: that would have to be run to be known.
+pub fn arguments(text: &str) -> Result<Vec<Option<String>>, NotPreviewed> {
+    on_big_stack(|| {
+        let NodeEnum::ExecuteStmt(execute) = only(text)? else {
+            return Err(NotPreviewed("the statement is no EXECUTE"));
+        };
+        execute.params.iter().map(constant).collect()
+    })
+}
+
+fn constant(argument: &protobuf::Node) -> Result<Option<String>, NotPreviewed> {
+    use protobuf::a_const::Val;
+    let computed = NotPreviewed("an argument of the EXECUTE would have to be computed");
+    let Some(NodeEnum::AConst(constant)) = &argument.node else { return Err(computed) };
+    match &constant.val {
+        _ if constant.isnull => Ok(None),
+        Some(Val::Ival(number)) => Ok(Some(number.ival.to_string())),
+        Some(Val::Fval(number)) => Ok(Some(number.fval.clone())),
+        Some(Val::Boolval(flag)) => Ok(Some(flag.boolval.to_string())),
+        Some(Val::Sval(text)) => Ok(Some(text.sval.clone())),
+        Some(Val::Bsval(_)) | None => Err(computed),
+    }
 }
 
 const NO_SAMPLE: &str = "the rows of this statement are not shown";

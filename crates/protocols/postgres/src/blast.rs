@@ -71,6 +71,8 @@ pub(crate) struct Question {
     pub(crate) prepared: Prepared,
     /// Which of its statements.
     pub(crate) statement: usize,
+    /// What it runs, where it is an `EXECUTE` of one text.
+    pub(crate) runs: Option<Arc<str>>,
     /// What it is bound with, where it came by the extended protocol.
     pub(crate) parameters: Option<Parameters>,
     /// The search path in force, as [`settled_path`] writes it. Absent where it is not certain, or where the role in force is perhaps
@@ -133,7 +135,8 @@ pub(crate) async fn work_out(
 ) -> BlastRadius {
     let mut found = BlastRadius { tables: tables(&question.resources), ..BlastRadius::default() };
     let around = Around { gate, logins, permit };
-    let asked = tokio::time::timeout(OVERALL, ask(&around, &question, &mut found)).await;
+    let mut question = question;
+    let asked = tokio::time::timeout(OVERALL, ask(&around, &mut question, &mut found)).await;
     let why = match asked {
         Ok(Ok(())) => None,
         Ok(Err(refusal)) => Some(refusal.words()),
@@ -157,7 +160,7 @@ pub(crate) async fn work_out(
     found
 }
 
-async fn ask(around: &Around, question: &Question, found: &mut BlastRadius) -> Result<(), Refusal> {
+async fn ask(around: &Around, question: &mut Question, found: &mut BlastRadius) -> Result<(), Refusal> {
     let why = |why: &str| Refusal::Why(why.to_owned());
     // What is not about tables alone, or means something only in its own session, is not asked about.
     let names = names::read(&question.resources).map_err(why)?;
@@ -167,10 +170,11 @@ async fn ask(around: &Around, question: &Question, found: &mut BlastRadius) -> R
     if !stands_alone(&question.prepared, question.statement) {
         return Err(why("a statement before it in the same text may change what it means"));
     }
-    let path = question.search_path.as_deref();
-    let path = path.ok_or_else(|| why("the search path or the role of the session is not certain"))?;
+    let path = question.search_path.clone();
+    let path = &*path.ok_or_else(|| why("the search path or the role of the session is not certain"))?;
     // Before anything is parsed or dialed: how many are held at once is no bound on threads and logins.
     let _turn = turn(&around.permit).await.ok_or_else(|| why("the gateway is shutting down"))?;
+    follow(question).await?;
     let text = question.text.clone();
     let explained = off_reactor(move || preview::explain(&text)).await;
     if let (true, Err(no_plan)) = (names.named.is_empty(), &explained) {
@@ -196,6 +200,17 @@ async fn ask(around: &Around, question: &Question, found: &mut BlastRadius) -> R
         }
     }
     login.leave().await;
+    Ok(())
+}
+
+/// An `EXECUTE` whose arguments are constants is asked about as what it runs, bound with them: it was judged by that, too.
+async fn follow(question: &mut Question) -> Result<(), Refusal> {
+    let Some(runs) = question.runs.take() else { return Ok(()) };
+    let text = std::mem::replace(&mut question.text, runs);
+    let values = off_reactor(move || preview::arguments(&text)).await.map_err(Refusal::Why)?;
+    let values = values.into_iter().map(|value| value.map(Bytes::from)).collect();
+    question.parameters = Some(Parameters { values, ..Parameters::default() });
+    question.kinds.retain(|kind| kind.as_str() != "execute");
     Ok(())
 }
 

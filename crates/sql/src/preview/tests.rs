@@ -125,6 +125,29 @@ fn rows_are_shown_by_the_statements_own_condition() {
 }
 
 #[test]
+fn only_constants_are_taken_for_the_arguments_of_an_execute() {
+    let text = |text: &str| Some(text.to_owned());
+    let given = arguments("EXECUTE p (1, -2, 3.50, 'it''s', true, NULL, 12345678901)").unwrap();
+    let expected =
+        [text("1"), text("-2"), text("3.50"), text("it's"), text("true"), None, text("12345678901")];
+    assert_eq!(given, expected);
+    assert_eq!(arguments("EXECUTE p").unwrap(), []);
+    for odd in [
+        "EXECUTE p (nextval('s'))",
+        "EXECUTE p (1, 1 + 1)",
+        "EXECUTE p ((SELECT 1))",
+        "EXECUTE p ('1'::evil)",
+        "EXECUTE p ($1)",
+        "EXECUTE p (B'1')",
+        "EXECUTE p (CURRENT_USER)",
+        "EXECUTE p (1); COMMIT",
+        "DELETE FROM t",
+    ] {
+        assert!(arguments(odd).is_err(), "{odd}");
+    }
+}
+
+#[test]
 fn a_text_that_is_nested_deeply_is_refused_and_harms_nobody() {
     let text = format!("DELETE FROM t WHERE {}true{}", "(NOT ".repeat(3000), ")".repeat(3000));
     let _ = (explain(&text), rows(&text), samples(&text, &columns(), 5));

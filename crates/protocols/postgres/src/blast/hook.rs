@@ -70,6 +70,7 @@ pub async fn blast_radius(around: &Around, said: Said<'_>) -> Option<BlastRadius
     let question = Question {
         text: prepared.text().clone(),
         statement: 0,
+        runs: None,
         prepared,
         parameters: Some(Parameters { types: Vec::new(), formats: vec![Format::Text], values }),
         search_path: settled_path(&paths),
