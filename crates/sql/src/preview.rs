@@ -164,6 +164,22 @@ pub fn samples(text: &str, columns: &[String], most: u8) -> Result<Samples, NotP
     })
 }
 
+/// The statement that `EXECUTE` runs, from the text that prepared it: a `PREPARE`, or a Parse message with the statement itself. The
+/// types that a `PREPARE` declares are left to the server to infer. Blocks while it is parsed, on a thread of its own.
+///
+/// # Errors
+/// It is not one statement, or cannot be written so that it certainly means what it meant.
+pub fn prepared(text: &str) -> Result<String, NotPreviewed> {
+    on_big_stack(|| match only(text)? {
+        NodeEnum::PrepareStmt(prepare) => {
+            let query = prepare.query.and_then(|query| query.node);
+            let query = query.ok_or(NotPreviewed("the statement prepares nothing"))?;
+            text_of(query).map(|analysis| analysis.text().to_string())
+        }
+        _ => Ok(text.to_owned()),
+    })
+}
+
 /// The values that an `EXECUTE` gives to the statement it runs, as texts to bind; null where absent. Blocks while it is parsed, on a
 /// thread of its own.
 ///

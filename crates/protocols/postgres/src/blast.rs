@@ -206,8 +206,10 @@ async fn ask(around: &Around, question: &mut Question, found: &mut BlastRadius) 
 /// An `EXECUTE` whose arguments are constants is asked about as what it runs, bound with them: it was judged by that, too.
 async fn follow(question: &mut Question) -> Result<(), Refusal> {
     let Some(runs) = question.runs.take() else { return Ok(()) };
-    let text = std::mem::replace(&mut question.text, runs);
-    let values = off_reactor(move || preview::arguments(&text)).await.map_err(Refusal::Why)?;
+    let text = question.text.clone();
+    let work = move || Ok((preview::prepared(&runs)?, preview::arguments(&text)?));
+    let (runs, values) = off_reactor(work).await.map_err(Refusal::Why)?;
+    question.text = runs.into();
     let values = values.into_iter().map(|value| value.map(Bytes::from)).collect();
     question.parameters = Some(Parameters { values, ..Parameters::default() });
     question.kinds.retain(|kind| kind.as_str() != "execute");

@@ -148,6 +148,14 @@ fn only_constants_are_taken_for_the_arguments_of_an_execute() {
 }
 
 #[test]
+fn what_was_prepared_stands_alone() {
+    let update = "UPDATE t SET a = $1 WHERE id IN ($2, 3)";
+    assert_eq!(prepared(&format!("PREPARE p (int, int) AS {update}")).unwrap(), update);
+    assert_eq!(prepared(update).unwrap(), update);
+    assert!(prepared(&format!("PREPARE p AS {update}; COMMIT")).is_err());
+}
+
+#[test]
 fn a_text_that_is_nested_deeply_is_refused_and_harms_nobody() {
     let text = format!("DELETE FROM t WHERE {}true{}", "(NOT ".repeat(3000), ")".repeat(3000));
     let _ = (explain(&text), rows(&text), samples(&text, &columns(), 5));

@@ -1,6 +1,7 @@
 //! The blast radius against real servers: what it says, and above all that nothing is otherwise afterwards.
 
-use portcullis_access::requests::BlastState;
+use portcullis_access::requests::{Answer, BlastRadius, BlastState};
+use portcullis_core::RequestId;
 use portcullis_policy::Preview;
 use portcullis_testkit::PgServer;
 
@@ -509,27 +510,58 @@ masks:
   - { name: notes, columns: ['public.orders.note'], with: redact }
 ";
 
+/// The blast radius of the request that waits, once it is known.
+async fn radius_of_pending(lab: &Lab) -> (RequestId, BlastRadius) {
+    let pending = lab.pending().await;
+    loop {
+        let known = lab.requests().into_iter().find(|request| request.id() == pending.id());
+        match known.and_then(|request| request.blast().cloned()) {
+            Some(radius) if radius.state != BlastState::Working => break (pending.id(), radius),
+            _ => tokio::task::yield_now().await,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execute_is_asked_about_as_what_it_runs() {
+    let lab = Lab::start("'*:*'", HOLD).await;
+    let client = lab.client().await;
+    // Whether the PREPARE waits as well is not what this is about.
+    let prepare = client.batch_execute("PREPARE clear (int) AS UPDATE orders SET customer = $1");
+    tokio::pin!(prepare);
+    tokio::select! {
+        prepared = &mut prepare => prepared.unwrap(),
+        _ = lab.approve() => prepare.await.unwrap(),
+    }
+    for (text, rows) in [("EXECUTE clear (-7)", Some(1000)), ("EXECUTE clear (abs(-7))", None)] {
+        let (ran, ()) = tokio::join!(client.batch_execute(text), async {
+            let (id, radius) = radius_of_pending(&lab).await;
+            let asked = lab.requests().into_iter().find(|it| it.id() == id).unwrap();
+            let asked = asked.asked().what.operation().unwrap().text.clone();
+            assert_eq!(radius.exact_rows, rows, "{asked}: {radius:?}");
+            if rows.is_some() {
+                assert!(radius.plan.starts_with("Update on orders"), "{radius:?}");
+                let after = radius.after.unwrap();
+                assert!(after.rows.iter().all(|row| row[1].as_deref() == Some("-7")), "{after:?}");
+            } else {
+                assert!(radius.not_counted.contains("computed"), "{radius:?}");
+            }
+            lab.answer(id, Answer::Deny, "no").await;
+        });
+        assert!(ran.is_err());
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_answers_sees_how_far_a_held_statement_reaches() {
     let lab = Lab::start("'*:*'", HOLD).await;
     let client = lab.client().await;
-    let answered = async {
-        let pending = lab.pending().await;
-        loop {
-            let known = lab.requests().into_iter().find(|request| request.id() == pending.id());
-            let radius = known.and_then(|request| request.blast().cloned());
-            match radius {
-                Some(radius) if radius.state != BlastState::Working => break (pending.id(), radius),
-                _ => tokio::task::yield_now().await,
-            }
-        }
-    };
     let held = async {
         let statement = client.prepare("UPDATE orders SET total = $1::int").await.unwrap();
         client.execute(&statement, &[&None::<i32>]).await
     };
     let (ran, _) = tokio::join!(held, async {
-        let (id, radius) = answered.await;
+        let (id, radius) = radius_of_pending(&lab).await;
         assert_eq!((radius.state, radius.exact_rows), (BlastState::Ready, Some(1000)), "{radius:?}");
         let (old, new) = (radius.before.unwrap(), radius.after.unwrap());
         assert!(old.rows.iter().all(|row| row[2].is_some()) && new.rows.iter().all(|row| row[2].is_none()));
@@ -537,7 +569,7 @@ async fn whoever_answers_sees_how_far_a_held_statement_reaches() {
         let left = "SELECT count(*) FROM orders WHERE total IS NULL";
         let changed: i64 = lab.superuser().await.query_one(left, &[]).await.unwrap().get(0);
         assert_eq!(changed, 0, "it ran before anybody said yes");
-        lab.answer(id, portcullis_access::requests::Answer::Approve, "go").await;
+        lab.answer(id, Answer::Approve, "go").await;
     });
     assert_eq!(ran.unwrap(), 1000);
 }
