@@ -1,5 +1,7 @@
 //! `portcullis connections`: what a token can reach.
 
+use portcullis_client::GrantView;
+
 use crate::{
     failure::Failure,
     output::{self, Format},
@@ -26,10 +28,9 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
     for connection in &connections {
         for grant in &connection.grants {
             let window = connection.windows.iter().find(|window| window.grant == grant.grant);
-            let when = match (grant.when.as_str(), window, grant.lifetime_seconds) {
-                ("requested", Some(window), _) => format!("open until {}", output::time(window.ends_at)),
-                ("requested", None, Some(seconds)) => format!("on request, {}", output::duration(seconds)),
-                (when, _, _) => when.to_owned(),
+            let when = match window {
+                Some(window) => format!("open until {}", output::time(window.ends_at)),
+                None => when(grant),
             };
             let when = if grant.conditional { format!("{when}, if its condition holds") } else { when };
             rows.push(vec![
@@ -44,4 +45,51 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
     let nothing = "nothing: no grant names this identity; ask the owner of a connection for one";
     output::table(&["connection", "protocol", "when", "scope", "what"], rows, nothing);
     Ok(())
+}
+
+/// How a grant opens, to whom it names.
+fn when(grant: &GrantView) -> String {
+    let lifetime = grant.lifetime_seconds.map(|seconds| format!(", {}", output::duration(seconds)));
+    let lifetime = lifetime.unwrap_or_default();
+    let asking = if grant.on_connect { "by connecting" } else { "on request" };
+    match grant.when.as_str() {
+        "requested" => format!("{asking}{lifetime}"),
+        "approved" => {
+            let count = match grant.approvals {
+                Some(count) if count > 1 => format!("{count} of "),
+                _ => String::new(),
+            };
+            let at_once = if grant.break_glass { "; at once in an emergency" } else { "" };
+            format!("{asking}{lifetime}, with the yes of {count}{}{at_once}", grant.approvers.join(" or "))
+        }
+        when => when.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_a_grant_opens_is_said_in_one_line() {
+        let said = |changes: serde_json::Value| {
+            let mut grant = serde_json::json!({
+                "grant": "g", "when": "approved", "lifetime_seconds": 900, "scope": [], "recorded": true, "conditional": false,
+                "approvers": ["group:oncall", "group:leads"], "approvals": 1,
+            });
+            grant.as_object_mut().unwrap().extend(changes.as_object().unwrap().clone());
+            when(&serde_json::from_value(grant).unwrap())
+        };
+        assert_eq!(
+            said(serde_json::json!({})),
+            "on request, 15m, with the yes of group:oncall or group:leads"
+        );
+        let both = serde_json::json!({ "approvals": 2, "on_connect": true, "break_glass": true });
+        assert_eq!(
+            said(both),
+            "by connecting, 15m, with the yes of 2 of group:oncall or group:leads; at once in an emergency"
+        );
+        assert_eq!(said(serde_json::json!({ "when": "requested" })), "on request, 15m");
+        assert_eq!(said(serde_json::json!({ "when": "always", "lifetime_seconds": null })), "always");
+    }
 }

@@ -47,9 +47,13 @@ pub fn json(value: &impl Serialize) -> Result<(), Failure> {
 
 /// Prints rows under headings, without lines, wrapped to the terminal where there is one; `nothing` where there are none.
 pub fn table(headings: &[&str], rows: Vec<Vec<String>>, nothing: &str) {
+    table_lines(headings, rows, nothing).iter().for_each(line);
+}
+
+/// The lines of [`table`].
+pub fn table_lines(headings: &[&str], rows: Vec<Vec<String>>, nothing: &str) -> Vec<String> {
     if rows.is_empty() {
-        line(nothing);
-        return;
+        return vec![nothing.to_owned()];
     }
     let mut table = Table::new();
     table.load_style(comfy_table::presets::NOTHING);
@@ -67,9 +71,7 @@ pub fn table(headings: &[&str], rows: Vec<Vec<String>>, nothing: &str) {
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    for text in table.lines() {
-        line(text.trim_end());
-    }
+    table.lines().map(|text| text.trim_end().to_owned()).collect()
 }
 
 /// Text of others for a terminal: no control characters, so that nothing in a statement moves the cursor.

@@ -59,7 +59,7 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
             if !args.wait {
                 return if format == Format::Json { output::json(&request) } else { Ok(()) };
             }
-            let request = answered(&client, *request)?;
+            let request = crate::block_on(answered(&client, *request))??;
             if format == Format::Json {
                 output::json(&request)?;
             }
@@ -98,22 +98,23 @@ fn filed(request: &RequestView) {
 }
 
 /// Asks until it is no longer pending.
-fn answered(client: &Client, mut request: RequestView) -> Result<RequestView, Failure> {
+async fn answered(client: &Client, mut request: RequestView) -> Result<RequestView, Failure> {
     while request.state == "pending" {
         let id =
             request.id.parse().map_err(|_| Failure::cannot("the gateway named a request that is none"))?;
-        request = crate::block_on(client.wait_for(id, WAIT))?.map_err(remote::failed)?;
+        request = client.wait_for(id, WAIT).await.map_err(remote::failed)?;
     }
     Ok(request)
 }
 
 fn told(request: &RequestView, format: Format) -> Result<(), Failure> {
-    let by: Vec<&str> = request.votes.iter().map(|vote| vote.name.as_str()).collect();
-    let by = if by.is_empty() { String::new() } else { format!(" by {}", by.join(", ")) };
-    let note = if request.note.is_empty() { String::new() } else { format!(": {}", request.note) };
-    let text = output::printable(&format!("{}{by}{note}", request.state));
+    let text = output::printable(&ending(request));
     if request.state != "approved" {
-        return Err(Failure::new(Exit::No, text).next("ask again with a reason that answers the note"));
+        let next = match request.state.as_str() {
+            "denied" => "ask again with a reason that answers the note",
+            _ => "ask again, and tell one of those who may answer",
+        };
+        return Err(Failure::new(Exit::No, text).next(next));
     }
     if format == Format::Table {
         output::line(text);
@@ -126,4 +127,36 @@ fn told(request: &RequestView, format: Format) -> Result<(), Failure> {
         }
     }
     Ok(())
+}
+
+/// How it ended: by whom, and what they said.
+fn ending(request: &RequestView) -> String {
+    let answer = match request.state.as_str() {
+        "approved" => "approve",
+        "denied" => "deny",
+        _ => "",
+    };
+    let by = request.votes.iter().filter(|vote| vote.answer == answer).map(|vote| vote.name.as_str());
+    let by = by.collect::<Vec<_>>().join(", ");
+    let by = if by.is_empty() { by } else { format!(" by {by}") };
+    let note = if request.note.is_empty() { String::new() } else { format!(": {}", request.note) };
+    format!("{}{by}{note}", request.state)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::requests::tests::request;
+
+    #[test]
+    fn an_ending_names_those_who_ended_it() {
+        let vote = |name: &str, answer: &str| serde_json::json!({ "by": "k", "name": name, "at": "2026-11-22T20:00:00Z", "answer": answer });
+        let ended = |state: &str, note: &str| {
+            let votes = [vote("sam", "approve"), vote("robin", "deny")];
+            ending(&request(serde_json::json!({ "state": state, "note": note, "votes": votes })))
+        };
+        assert_eq!(ended("approved", "go ahead"), "approved by sam: go ahead");
+        assert_eq!(ended("denied", "not today"), "denied by robin: not today");
+        assert_eq!(ended("expired", ""), "expired");
+    }
 }

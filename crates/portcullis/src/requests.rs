@@ -1,9 +1,10 @@
 //! `portcullis requests`: what waits for an answer, and what became of it.
 
-use std::ops::ControlFlow;
+use std::{collections::BTreeSet, ops::ControlFlow};
 
-use portcullis_client::{Client, RequestView};
-use portcullis_core::Timestamp;
+use portcullis_client::{Client, ClientError, RequestView, Rows};
+use portcullis_core::{RequestId, Timestamp};
+use tokio::sync::mpsc;
 
 use crate::{
     failure::Failure,
@@ -13,6 +14,8 @@ use crate::{
 
 pub mod answer;
 mod show;
+#[cfg(test)]
+pub(crate) mod tests;
 
 /// Lists access requests: those that wait, or with `--state` others. `requests show` has one of them whole.
 ///
@@ -88,62 +91,126 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
         return show::run(show, format);
     }
     let client = args.gateway.agent(&args.token)?;
-    let mut query = vec![("limit", args.limit.to_string())];
-    let state = args.state.word().filter(|_| !args.needs_review);
-    query.extend(state.map(|word| ("state", word.to_owned())));
-    query.extend(args.connection.iter().map(|name| ("connection", name.clone())));
-    query.extend(args.mine.then(|| ("mine", "true".to_owned())));
-    query.extend(args.needs_review.then(|| ("needs_review", "true".to_owned())));
-    let page = crate::block_on(client.requests(&query))?.map_err(remote::failed)?;
-    if format == Format::Json && !args.watch {
-        return output::json(&page);
+    if args.watch {
+        return crate::block_on(watch(&client, args, format))?.map_err(remote::failed);
     }
-    if format == Format::Table {
-        output::table(&HEADINGS, page.rows.iter().map(row).collect(), "no requests");
-        if page.next.is_some() {
-            output::line(format!("(the first {}; there are more: --limit)", args.limit));
+    let list = crate::block_on(args.list(&client))?.map_err(remote::failed)?;
+    match format {
+        Format::Json => output::json(&list),
+        Format::Table => {
+            print(&list);
+            Ok(())
         }
     }
-    if args.watch { watch(&client, format) } else { Ok(()) }
 }
 
-/// Prints each request as it changes, until the reader or the gateway leaves.
-fn watch(client: &Client, format: Format) -> Result<(), Failure> {
-    let changed = std::cell::RefCell::new(Vec::new());
-    loop {
-        let followed = crate::block_on(client.follow(|told| {
-            let id = told.data.get("id").and_then(serde_json::Value::as_str).map(str::to_owned);
-            match (told.event.as_str(), id) {
-                ("request", Some(id)) => {
-                    changed.borrow_mut().push(id);
-                    ControlFlow::Break(())
-                }
-                _ => ControlFlow::Continue(()),
-            }
-        }))?;
-        followed.map_err(remote::failed)?;
-        for id in changed.borrow_mut().drain(..) {
-            let Ok(id) = id.parse() else { continue };
-            // One that this reader may not see is passed over.
-            let Ok(request) = crate::block_on(client.access_request(id))? else { continue };
-            match format {
-                Format::Json => {
-                    let line = serde_json::to_string(&request)
-                        .map_err(|error| Failure::cannot(error.to_string()))?;
-                    output::line(line);
-                }
-                Format::Table => output::line(row(&request).join("  ")),
+impl Args {
+    /// As many as are wanted, however many pages that takes.
+    async fn list(&self, client: &Client) -> Result<Rows<RequestView>, ClientError> {
+        let mut query = Vec::new();
+        let state = self.state.word().filter(|_| !self.needs_review);
+        query.extend(state.map(|word| ("state", word.to_owned())));
+        query.extend(self.connection.iter().map(|name| ("connection", name.clone())));
+        query.extend(self.mine.then(|| ("mine", "true".to_owned())));
+        query.extend(self.needs_review.then(|| ("needs_review", "true".to_owned())));
+        let wanted = usize::try_from(self.limit).unwrap_or(usize::MAX);
+        let mut list = Rows { rows: Vec::new(), next: None };
+        loop {
+            let left = wanted.saturating_sub(list.rows.len());
+            let mut page = query.clone();
+            page.push(("limit", left.to_string()));
+            page.extend(list.next.take().map(|next| ("cursor", next.to_string())));
+            let page = client.requests(&page).await?;
+            list.rows.extend(page.rows);
+            list.next = page.next;
+            if list.next.is_none() || list.rows.len() >= wanted {
+                return Ok(list);
             }
         }
     }
 }
 
+fn print(list: &Rows<RequestView>) {
+    output::table(&HEADINGS, list.rows.iter().map(row).collect(), "no requests");
+    if list.next.is_some() {
+        output::line(format!("(the first {}; there are more: --limit)", list.rows.len()));
+    }
+}
+
+/// What there is to look at.
+enum Look {
+    /// The list: at the beginning, and whenever it is not known what was missed.
+    Anew,
+    At(RequestId),
+}
+
+/// Prints the list, then each request as it changes, until the reader or the gateway leaves.
+async fn watch(client: &Client, args: &Args, format: Format) -> Result<(), ClientError> {
+    let (told, mut tells) = mpsc::unbounded_channel();
+    let mut listed = false;
+    // Listening comes first: what changes while the list is on its way is told after it.
+    let followed = client.follow(|event| {
+        let id = event.data.get("id").and_then(serde_json::Value::as_str);
+        let look = match (event.event.as_str(), id.map(str::parse)) {
+            ("hello", _) if !std::mem::replace(&mut listed, true) => Some(Look::Anew),
+            ("reset", _) => Some(Look::Anew),
+            ("request", Some(Ok(id))) => Some(Look::At(id)),
+            _ => None,
+        };
+        match look.map_or(Ok(()), |look| told.send(look)) {
+            Ok(()) => ControlFlow::Continue(()),
+            Err(_) => ControlFlow::Break(()),
+        }
+    });
+    let shown = async {
+        while let Some(first) = tells.recv().await {
+            let (mut anew, mut changed) = (false, BTreeSet::new());
+            let mut next = Some(first);
+            while let Some(look) = next {
+                match look {
+                    Look::Anew => anew = true,
+                    Look::At(id) => drop(changed.insert(id)),
+                }
+                next = tells.try_recv().ok();
+            }
+            if anew {
+                let list = args.list(client).await?;
+                match format {
+                    Format::Table => print(&list),
+                    Format::Json => list.rows.iter().for_each(json_line),
+                }
+            }
+            for id in changed {
+                match (client.access_request(id).await, format) {
+                    (Ok(request), Format::Json) => json_line(&request),
+                    (Ok(request), Format::Table) => output::line(row(&request).join("  ")),
+                    // One that this reader may not see is passed over.
+                    (Err(ClientError::Refused(_)), _) => {}
+                    (Err(error), _) => return Err(error),
+                }
+            }
+        }
+        Ok(())
+    };
+    tokio::select! {
+        followed = followed => followed,
+        shown = shown => shown,
+    }
+}
+
+fn json_line(request: &RequestView) {
+    if let Ok(line) = serde_json::to_string(request) {
+        output::line(line);
+    }
+}
+
+/// The columns of [`HEADINGS`]; nothing in them moves the cursor or hides what follows.
 fn row(request: &RequestView) -> Vec<String> {
     let needs = request
         .needs
         .iter()
         .map(|need| format!("{}/{} {}", need.given, need.approvals, need.approvers.join(" or ")));
-    vec![
+    let cells = [
         request.id.clone(),
         state(request),
         output::time(request.filed_at),
@@ -156,7 +223,8 @@ fn row(request: &RequestView) -> Vec<String> {
             (true, false) => "answer".to_owned(),
             (false, _) => "-".to_owned(),
         },
-    ]
+    ];
+    cells.iter().map(|cell| show::visible(cell)).collect()
 }
 
 fn state(request: &RequestView) -> String {

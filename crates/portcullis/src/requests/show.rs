@@ -4,7 +4,7 @@ use portcullis_client::{
     RequestView,
     types::{BlastView, OperationView, SampleView},
 };
-use portcullis_core::{Clock as _, SystemClock};
+use portcullis_core::{Clock as _, SystemClock, Timestamp};
 
 use super::left;
 use crate::{
@@ -32,17 +32,17 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
     match format {
         Format::Json => output::json(&request),
         Format::Table => {
-            print(&request);
+            lines(&request, SystemClock.now()).iter().for_each(output::line);
             Ok(())
         }
     }
 }
 
-/// Prints it for people.
-pub fn print(request: &RequestView) {
+/// It, for people.
+pub(super) fn lines(request: &RequestView, now: Timestamp) -> Vec<String> {
     let requester = &request.requester;
     let groups = requester.groups.iter().map(|group| group.name.clone().unwrap_or_else(|| group.id.clone()));
-    let now = SystemClock.now();
+    let mut lines = Vec::new();
     let mut facts = vec![
         ("request", request.id.clone()),
         (
@@ -86,103 +86,98 @@ pub fn print(request: &RequestView) {
         facts.push(("reviewed", format!("by {}: {}", review.name, review.note)));
     }
     for (name, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
-        output::line(format!("{name:<12} {}", output::printable(value)));
+        lines.push(format!("{name:<12} {}", visible(value)));
     }
     if let Some(operation) = &request.operation {
-        print_operation(operation);
+        add_operation(&mut lines, operation);
     }
     if let Some(radius) = &request.blast_radius {
-        print_radius(radius);
+        add_radius(&mut lines, radius);
     }
     match (request.can_answer, &request.why_not) {
         (true, _) if request.needs_review => {
-            output::line(format!("review it with: portcullis review {} --note TEXT", request.id));
+            lines.push(format!("review it with: portcullis review {} --note TEXT", request.id));
         }
         (true, _) => {
-            output::line(format!(
+            lines.push(format!(
                 "answer it with: portcullis approve {id} [--note TEXT], or portcullis deny {id} --note TEXT",
                 id = request.id
             ));
         }
-        (false, Some(why)) if request.state == "pending" => output::line(output::printable(why)),
+        (false, Some(why)) if request.state == "pending" => lines.push(visible(why)),
         _ => {}
     }
+    lines
 }
 
-fn print_operation(operation: &OperationView) {
-    output::line("");
+fn add_operation(lines: &mut Vec<String>, operation: &OperationView) {
+    lines.push(String::new());
     if let Some(rows) = operation.rows {
-        output::line(format!("waits to commit {rows} rows of:"));
+        lines.push(format!("waits to commit {rows} rows of:"));
         for ran in &operation.statements {
             let rows = ran.rows.map_or_else(|| "-".to_owned(), |rows| rows.to_string());
-            output::line(format!("  {:>4}  {rows:>8} rows  {}", ran.number, output::printable(&ran.text)));
+            let text = ran.text.split_whitespace().collect::<Vec<_>>().join(" ");
+            lines.push(format!("  {:>4}  {rows:>8} rows  {}", ran.number, visible(&text)));
         }
     } else if let Some(text) = &operation.text {
         // Line by line: an approver sees exactly what runs, and nothing in it moves the cursor.
-        for line in text.lines() {
-            output::line(format!("  | {}", visible(line)));
-        }
+        lines.extend(text.lines().map(|line| format!("  | {}", visible(line))));
         if let Some(length) = operation.text_cut_from {
-            output::line(format!("  (cut: the whole text is {length} bytes)"));
+            lines.push(format!("  (cut: the whole text is {length} bytes)"));
         }
     }
     for bind in &operation.binds {
         let value = if bind.null { "NULL".to_owned() } else { visible(&bind.value) };
         let cut = if bind.cut { " (cut)" } else { "" };
-        output::line(format!("  ${} {} = {value}{cut}", bind.position, bind.type_name));
+        lines.push(format!("  ${} {} = {value}{cut}", bind.position, visible(&bind.type_name)));
     }
     if operation.in_transaction {
-        output::line("  a transaction is open: locks are held while this waits");
+        lines.push("  a transaction is open: locks are held while this waits".to_owned());
     }
     if operation.qualified == Some(false) {
-        output::line("  no WHERE: every row is meant");
+        lines.push("  no WHERE: every row is meant".to_owned());
     }
-    output::line(format!("  session {}, sha256 {}", operation.session, operation.hash));
+    lines.push(format!("  session {}, sha256 {}", operation.session, operation.hash));
 }
 
-fn print_radius(radius: &BlastView) {
-    output::line("");
+fn add_radius(lines: &mut Vec<String>, radius: &BlastView) {
+    lines.push(String::new());
     match radius.state.as_str() {
         "ready" => {}
-        "working" => output::line("blast radius: being worked out"),
-        _ => output::line(output::printable(&format!("blast radius: not known: {}", radius.why))),
+        "working" => lines.push("blast radius: being worked out".to_owned()),
+        _ => lines.push(visible(&format!("blast radius: not known: {}", radius.why))),
     }
     if let Some(rows) = radius.exact_rows {
-        output::line(format!("rows         {rows}, counted in a transaction that was rolled back"));
+        lines.push(format!("rows         {rows}, counted in a transaction that was rolled back"));
     } else if let Some(rows) = radius.estimated_rows {
-        output::line(format!("rows         about {rows}, as the planner estimates"));
+        lines.push(format!("rows         about {rows}, as the planner estimates"));
     }
     if !radius.not_counted.is_empty() {
-        output::line(format!("not counted  {}", output::printable(&radius.not_counted)));
+        lines.push(format!("not counted  {}", visible(&radius.not_counted)));
     }
     for table in &radius.tables {
         let columns =
             if table.columns.is_empty() { String::new() } else { format!(" ({})", table.columns.join(", ")) };
-        output::line(output::printable(&format!("touches      {} {}{columns}", table.verb, table.table)));
+        lines.push(visible(&format!("touches      {} {}{columns}", table.verb, table.table)));
     }
-    for line in radius.plan.lines() {
-        output::line(format!("  {}", visible(line)));
-    }
+    lines.extend(radius.plan.lines().map(|line| format!("  {}", visible(line))));
     for (name, sample) in [("before", &radius.before), ("after", &radius.after)] {
         if let Some(sample) = sample {
-            output::line(format!("{name}:"));
-            print_sample(sample);
+            lines.push(format!("{name}:"));
+            add_sample(lines, sample);
         }
     }
 }
 
-fn print_sample(sample: &SampleView) {
+fn add_sample(lines: &mut Vec<String>, sample: &SampleView) {
     let headings: Vec<&str> = sample.columns.iter().map(String::as_str).collect();
-    let cell = |cell: &Option<String>| cell.clone().unwrap_or_else(|| "NULL".to_owned());
-    output::table(
-        &headings,
-        sample.rows.iter().map(|row| row.iter().map(cell).collect()).collect(),
-        "no rows",
-    );
+    let cell = |cell: &Option<String>| cell.as_ref().map_or_else(|| "NULL".to_owned(), |text| visible(text));
+    let rows = sample.rows.iter().map(|row| row.iter().map(cell).collect()).collect();
+    lines.extend(output::table_lines(&headings, rows, "no rows"));
 }
 
 /// Text with everything invisible made visible: control characters, and those that turn or hide what follows.
-fn visible(text: &str) -> String {
+pub(super) fn visible(text: &str) -> String {
     text.chars()
         .map(|c| match c {
             '\t' => "    ".to_owned(),
@@ -200,15 +195,4 @@ const fn hides(c: char) -> bool {
             | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{3164}'
             | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}' | '\u{e0000}'..='\u{e0fff}'
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_hides_in_a_statement_is_shown() {
-        assert_eq!(visible("a\u{202e}b\u{200b}c\x1b[2J\td"), "a<U+202E>b<U+200B>c<U+001B>[2J    d");
-        assert_eq!(visible("größe = 'ö'"), "größe = 'ö'");
-    }
 }
