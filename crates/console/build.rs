@@ -3,4 +3,8 @@
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-changed=../../web/dist");
+    println!("cargo::rustc-check-cfg=cfg(console_is_built)");
+    if std::path::Path::new("../../web/dist/console/index.html").exists() {
+        println!("cargo::rustc-cfg=console_is_built");
+    }
 }

@@ -31,7 +31,7 @@ const ASK_AGAIN: &str = "no-cache";
 const PAGE: &str = "index.html";
 
 #[derive(RustEmbed)]
-#[folder = "$CARGO_MANIFEST_DIR/../../web/dist/console"]
+#[folder = "../../web/dist/console"]
 #[allow_missing = true]
 struct Built;
 
@@ -187,9 +187,14 @@ mod tests {
 
     #[test]
     fn what_was_built_is_served_encoded_and_tagged() {
+        // What the build script saw in the folder is what is in here.
+        assert_eq!(is_built(), cfg!(console_is_built));
         if !is_built() {
             return assert!(String::from_utf8_lossy(&asset("/", "").unwrap().bytes).contains("make web"));
         }
+        assert!(
+            String::from_utf8_lossy(&asset("/policy", "").unwrap().bytes).contains("<script type=\"module\"")
+        );
         let name = Built::iter().find(|name| name.starts_with(HASHED) && name.ends_with(".js")).unwrap();
         let plain = asset(&format!("/{name}"), "").unwrap();
         let brotli = asset(&format!("/{name}"), "gzip, br").unwrap();
