@@ -9,7 +9,7 @@
 //!
 //! **References**: PostgreSQL documentation, 55.2 "Message Flow".
 
-use std::{collections::VecDeque, sync::Arc};
+use std::sync::Arc;
 
 use portcullis_core::EndReason;
 use portcullis_proxy::{
@@ -39,6 +39,7 @@ use crate::{
 mod backend;
 mod commit;
 mod extended;
+mod function;
 mod hold;
 mod judge;
 mod probe;
@@ -428,51 +429,6 @@ impl Inspector {
                 Ok(())
             }
             Err(refused) => self.refuse(Unit::Extended, *refused, out),
-        }
-    }
-
-    fn function_call(
-        &mut self,
-        bytes: &[u8],
-        call: frontend::FunctionCall<'_>,
-        out: &mut Outputs,
-    ) -> Result<(), Stop> {
-        if self.own_point(out)? == OwnPoint::Skipped {
-            return Ok(());
-        }
-        let mut print = self.fingerprints.start();
-        for value in call.arguments.iter() {
-            print.value(value.map(|v| u32::try_from(v.len()).unwrap_or(u32::MAX)));
-            print.bytes(value.unwrap_or_default());
-        }
-        let binds = (!call.arguments.is_empty()).then(|| print.finish());
-        match self.judge.function(call.oid, &self.session) {
-            Ok((mut judged, why)) => {
-                if let Some(mut why) = why {
-                    let subject = Subject {
-                        unit: Unit::FunctionCall,
-                        bytes,
-                        prepared: None,
-                        text: self.judge.function_text(call.oid),
-                        types: &[],
-                        described: &[],
-                        values: Given::Arguments(call),
-                        print: binds.clone(),
-                    };
-                    if self.held(&subject, &mut why, out)? == Passage::Shut {
-                        return Ok(());
-                    }
-                    judged = why.approved(0).unwrap_or(judged);
-                }
-                self.judge.calls(call.oid);
-                self.judge.runs(None);
-                self.session.note(&mut judged, None, binds)?;
-                self.flight.own_point(VecDeque::new());
-                self.results.expected.push(Expect::Call);
-                out.up.push_slice(bytes);
-                Ok(())
-            }
-            Err(refused) => self.refuse(Unit::FunctionCall, *refused, out),
         }
     }
 

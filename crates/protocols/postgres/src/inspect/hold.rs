@@ -11,157 +11,25 @@
 
 use std::sync::Arc;
 
-use portcullis_access::requests::{Binding, Digest, HoldAsk, HoldRefused, Mode, Outcome, Ran, Used};
-use portcullis_core::{Operation, RequestId, ResourceRef, StatementKind, operation::Classified};
-use portcullis_policy::{HoldingRule, OnTimeout};
-use portcullis_proxy::gate::Judged;
+use portcullis_access::requests::{Binding, HoldAsk, HoldRefused, Mode, Outcome, Used};
+use portcullis_core::RequestId;
 
 use super::{Blocked, Inspector, OwnPoint, Skipping, Stop, Unit, refuse::Refused};
 use crate::{
     blast::Question,
-    codec::{
-        bind::{Bind, Values},
-        frontend::{self, tag},
-    },
+    codec::frontend::{self, tag},
     error::sqlstate,
-    session::{names::Prepared, outputs::Outputs},
+    session::outputs::Outputs,
 };
 
 mod asked;
+mod digest;
+mod why;
 
-/// Why a text waits.
-#[derive(Debug, Default)]
-pub(in crate::inspect) struct Why {
-    /// The rules that hold it, each once.
-    rules: Vec<HoldingRule>,
-    parts: Vec<Part>,
-    /// Every pair of the whole text.
-    pub(super) resources: Vec<ResourceRef>,
-    /// What ran, where it is a commit that waits.
-    pub(super) commit: Option<Committing>,
-    used: Option<Used>,
-}
-
-/// One statement that a rule holds.
-#[derive(Debug)]
-struct Part {
-    statement: usize,
-    judged: Judged,
-    rules: Vec<String>,
-    kinds: Vec<StatementKind>,
-    resources: Vec<ResourceRef>,
-    lacks_where: bool,
-    classified: bool,
-}
-
-/// What a commit would make last.
-#[derive(Debug)]
-pub(super) struct Committing {
-    pub(super) rows: Option<u64>,
-    pub(super) ran: Vec<Ran>,
-    pub(super) more: u64,
-}
-
-impl Why {
-    pub(in crate::inspect) fn add(
-        &mut self,
-        statement: usize,
-        operation: &Operation,
-        judged: Judged,
-        rules: Vec<HoldingRule>,
-    ) {
-        self.parts.push(Part {
-            statement,
-            judged,
-            rules: rules.iter().map(|rule| rule.rule.name.clone()).collect(),
-            kinds: operation.kinds.clone(),
-            resources: operation.resources.clone(),
-            lacks_where: operation.lacks.iter().any(|clause| clause == "where"),
-            classified: operation.classified == Classified::Completely,
-        });
-        for rule in rules {
-            if !self.rules.iter().any(|known| known.rule.name == rule.rule.name) {
-                self.rules.push(rule);
-            }
-        }
-    }
-
-    /// The commit of what ran.
-    pub(super) fn of_commit(
-        statement: usize,
-        judged: Judged,
-        rules: Vec<HoldingRule>,
-        resources: Vec<ResourceRef>,
-        commit: Committing,
-    ) -> Box<Self> {
-        let part = Part {
-            statement,
-            judged,
-            rules: rules.iter().map(|rule| rule.rule.name.clone()).collect(),
-            kinds: vec![StatementKind::word("commit")],
-            resources: resources.clone(),
-            lacks_where: false,
-            classified: true,
-        };
-        Box::new(Self { rules, parts: vec![part], resources, commit: Some(commit), used: None })
-    }
-
-    /// The allow that a statement's hold has become.
-    pub(in crate::inspect) fn approved(&self, statement: usize) -> Option<Judged> {
-        let part = self.parts.iter().find(|part| part.statement == statement)?;
-        Some(part.judged.approved(self.used.as_ref()?))
-    }
-
-    /// What was judged of the first statement that is held.
-    pub(super) fn judged(&self) -> Option<&Judged> {
-        self.parts.first().map(|part| &part.judged)
-    }
-
-    /// How it waits: with a ticket where every rule says so, else on the live connection.
-    fn mode(&self) -> Mode {
-        let ticket = self.rules.iter().all(|rule| rule.terms.on_timeout == OnTimeout::Ticket);
-        match (&self.commit, ticket) {
-            (Some(_), _) => Mode::Commit,
-            (None, true) => Mode::Ticket,
-            (None, false) => Mode::Live,
-        }
-    }
-}
-
-/// A message that waits, as it would go upstream, with whatever its meaning hangs on.
-pub(super) struct Subject<'a> {
-    pub(super) unit: Unit,
-    /// The whole message.
-    pub(super) bytes: &'a [u8],
-    /// What it runs; nothing for a FunctionCall.
-    pub(super) prepared: Option<&'a Prepared>,
-    /// What it runs, as text.
-    pub(super) text: Arc<str>,
-    /// The parameter types that were declared for it.
-    pub(super) types: &'a [u32],
-    /// Those that the server described, where the client asked: shown, and no part of what is approved.
-    pub(super) described: &'a [u32],
-    pub(super) values: Given<'a>,
-    /// The keyed fingerprint of its values.
-    pub(super) print: Option<String>,
-}
-
-/// The values that a message comes with.
-pub(super) enum Given<'a> {
-    Nothing,
-    Bind(&'a Bind<'a>),
-    Arguments(frontend::FunctionCall<'a>),
-}
-
-impl Given<'_> {
-    fn values(&self) -> Values<'_> {
-        match self {
-            Self::Nothing => Values::default(),
-            Self::Bind(bind) => bind.values,
-            Self::Arguments(call) => call.arguments,
-        }
-    }
-}
+use digest::digest;
+pub(super) use digest::digest_by_name;
+use why::Part;
+pub(super) use why::{ByName, Committing, Given, Subject, Why};
 
 /// What became of a message that waits for a person.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -195,7 +63,7 @@ enum Stage {
     /// That is under way.
     Using,
     Used(Used),
-    Refused(Refused),
+    Refused(Box<Refused>),
 }
 
 /// What the relay has to do for the message that waits.
@@ -271,7 +139,7 @@ impl Inspector {
             }
             Stage::Refused(refused) => {
                 self.interrupt.ends();
-                self.refuse_held(subject.unit, why, refused, out)?;
+                self.refuse_held(subject.unit, why, *refused, out)?;
                 return Ok(Passage::Shut);
             }
             Stage::Wanted { noted: false } => {
@@ -336,17 +204,17 @@ impl Inspector {
             Outcome::Approved { .. } => Stage::Approved(id),
             Outcome::Denied { by, note } => {
                 let message = format!("request {id} was denied by {by}: {note}");
-                Stage::Refused(Refused::plain(sqlstate::INSUFFICIENT_PRIVILEGE, message))
+                Stage::Refused(Box::new(Refused::plain(sqlstate::INSUFFICIENT_PRIVILEGE, message)))
             }
             Outcome::Expired => {
                 let message = format!("nobody answered request {id} in time");
-                Stage::Refused(
+                Stage::Refused(Box::new(
                     Refused::plain(sqlstate::QUERY_CANCELED, message).hint("run it again to ask again"),
-                )
+                ))
             }
             Outcome::Withdrawn { note } => {
                 let message = format!("request {id} was withdrawn: {note}");
-                Stage::Refused(Refused::plain(sqlstate::QUERY_CANCELED, message))
+                Stage::Refused(Box::new(Refused::plain(sqlstate::QUERY_CANCELED, message)))
             }
         };
         self.hold_is(stage);
@@ -359,12 +227,12 @@ impl Inspector {
 
     /// The approval lets nothing through.
     pub(crate) fn not_used(&mut self, code: &'static str, message: String) {
-        self.hold_is(Stage::Refused(Refused::plain(code, message)));
+        self.hold_is(Stage::Refused(Box::new(Refused::plain(code, message))));
     }
 
     /// The client took back what waits.
     pub(crate) fn hold_cancelled(&mut self) {
-        self.hold_is(Stage::Refused(cancelled()));
+        self.hold_is(Stage::Refused(Box::new(cancelled())));
     }
 
     /// It cannot even wait.
@@ -376,14 +244,14 @@ impl Inspector {
                 sqlstate::SYSTEM_ERROR
             }
         };
-        self.hold_is(Stage::Refused(Refused::plain(code, refused.to_string())));
+        self.hold_is(Stage::Refused(Box::new(Refused::plain(code, refused.to_string()))));
     }
 
     /// The client is sent away with the request's id.
     pub(crate) fn ticket_given(&mut self, message: String, hint: String) {
         let refused = Refused::plain(sqlstate::LOCK_NOT_AVAILABLE, message).hint(hint);
         // That it is held is what is to be said of it; no deny follows.
-        self.hold_is(Stage::Refused(refused.undecided()));
+        self.hold_is(Stage::Refused(Box::new(refused.undecided())));
     }
 
     /// Whether the server skips what waits: an error of its own came in its sequence, such as a timeout.
@@ -483,7 +351,7 @@ impl Inspector {
         &mut self,
         subject: &Subject<'_>,
         why: &Why,
-        by_name: &[(Box<str>, Arc<str>)],
+        by_name: &[ByName],
         binding: Binding,
     ) -> Box<Hold> {
         let mode = why.mode();
@@ -505,7 +373,7 @@ impl Inspector {
     }
 
     /// What an approval of the message binds to.
-    fn binding(&self, subject: &Subject<'_>, why: &Why, by_name: &[(Box<str>, Arc<str>)]) -> Binding {
+    fn binding(&self, subject: &Subject<'_>, why: &Why, by_name: &[ByName]) -> Binding {
         let permit = self.session.permit();
         let facts = permit.facts();
         let policy = self.judge.rules().policy_version().to_string();
@@ -519,43 +387,6 @@ impl Inspector {
             policy,
         }
     }
-}
-
-/// Over the message as it goes upstream, the texts it refers to by name, the declared types, what all of it was judged to do, which
-/// rules hold it, and what ran before it where it commits.
-fn digest(subject: &Subject<'_>, why: &Why, by_name: &[(Box<str>, Arc<str>)]) -> Digest {
-    let types: Vec<u8> = subject.types.iter().flat_map(|oid| oid.to_be_bytes()).collect();
-    let resources = format!("{:?}", why.resources);
-    let rules = why.rules.iter().map(|rule| rule.rule.name.as_str()).collect::<Vec<_>>().join("\n");
-    let ran = match &why.commit {
-        Some(commit) => format!("{:?} {:?} {}", commit.rows, commit.ran, commit.more),
-        None => String::new(),
-    };
-    // Drivers number their statements: the same operation comes again under other names. What they mean is in the text.
-    let named: [&[u8]; 4] = match (&subject.values, why.mode()) {
-        (Given::Bind(bind), Mode::Ticket) => {
-            [b"Bind", bind.formats.as_bytes(), bind.values.as_bytes(), bind.result_formats.as_bytes()]
-        }
-        _ => [b"", subject.bytes, b"", b""],
-    };
-    let fixed: [&[u8]; 6] = [
-        b"postgres",
-        subject.text.as_bytes(),
-        &types,
-        resources.as_bytes(),
-        rules.as_bytes(),
-        ran.as_bytes(),
-    ];
-    Digest::of(fixed.into_iter().chain(named).chain(by_name_parts(by_name)))
-}
-
-fn by_name_parts(by_name: &[(Box<str>, Arc<str>)]) -> impl Iterator<Item = &[u8]> {
-    by_name.iter().flat_map(|(name, text)| [name.as_bytes(), text.as_bytes()])
-}
-
-/// What was approved to be run by name: held against what it is when the portal runs.
-pub(super) fn digest_by_name(by_name: &[(Box<str>, Arc<str>)]) -> Digest {
-    Digest::of(by_name_parts(by_name))
 }
 
 fn cancelled() -> Refused {

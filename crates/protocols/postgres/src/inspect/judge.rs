@@ -3,16 +3,16 @@
 //! A cached judgement counts only while nothing it depends on has changed: rules, catalog, search paths, temporary
 //! relations. Each change starts a new epoch.
 //!
-//! `looks` is what results are, `path` the search path, `unread` what happens to texts that are not analysed.
+//! `gates` is what commits wait for and what runs by name, `function` what FunctionCall messages are, `looks` what results are, `path` the search path, `unread` what happens to texts that are not analysed.
 
 use std::{collections::HashMap, sync::Arc};
 
-use portcullis_core::{EndReason, Obligation, ResourceRef, RuleRef};
+use portcullis_core::{EndReason, Obligation, ResourceRef};
 use portcullis_policy::{SessionRules, capability::is_counted};
 use portcullis_proxy::gate::{GateSession, Judged};
 use portcullis_sql::{
-    Analysis, AnalysisError, Analyzer, Catalog, CatalogSnapshot, SearchPath, SearchPaths, SessionEffect,
-    SessionState, SettingChange, Statement, Transaction, resource_name,
+    Analysis, AnalysisError, Analyzer, CatalogSnapshot, SearchPath, SearchPaths, SessionEffect, SessionState,
+    SettingChange, Statement,
 };
 
 use super::{Bound, Stop, hold::Why, refuse::Refused};
@@ -22,17 +22,20 @@ use crate::{
     masking::Masks,
     session::{
         commits::Gated,
-        expected::{AtGate, Plan},
+        expected::Plan,
         flight::Flight,
         names::{Late, Names, Prepared},
         outputs::Outputs,
     },
 };
 
+mod function;
+mod gates;
 mod looks;
 mod path;
 mod unread;
 
+use gates::{at_gate, gated_by, gates};
 use looks::{Look, Made};
 use path::Alone;
 use unread::opaque_operation;
@@ -325,60 +328,6 @@ impl Judge {
         Ok(verdicts)
     }
 
-    /// The judgement of one statement of a text.
-    pub(super) fn judged(&self, verdicts: &Verdicts, at: usize) -> Option<&Judged> {
-        self.cache.get(&verdicts.shape)?.judged.get(at)
-    }
-
-    /// Whether a commit may have to wait for a statement of a text; the first rule that says so.
-    pub(super) fn commit_rule(&self, verdicts: &Verdicts, at: usize) -> Option<&RuleRef> {
-        let judged = self.judged(verdicts, at)?;
-        judged.decision.obligations.iter().find_map(|obligation| match obligation {
-            Obligation::ApproveAtCommit { rule, .. } => Some(rule),
-            _ => None,
-        })
-    }
-
-    /// The texts that a statement runs by name (`EXECUTE`, `FETCH`), each with its name, in order.
-    ///
-    /// # Errors
-    /// A name can mean several texts, or values that are not in a text.
-    pub(super) fn runs_by_name(
-        &self,
-        analysis: &Prepared,
-        names: &Names,
-        flight: &Flight<Prepared>,
-    ) -> Result<Vec<(Box<str>, Arc<str>)>, &'static str> {
-        let view = View { names, flight, restructured: self.restructured };
-        let mut found = Vec::new();
-        for statement in analysis.statements() {
-            let (name, all) = match statement.effect() {
-                Some(SessionEffect::Execute { name }) => (name, view.prepared(name)),
-                Some(SessionEffect::Fetch { name })
-                    if names.portal(significant(name.as_bytes())).is_some() =>
-                {
-                    return Err("it fetches from a portal of the extended protocol; run that with Execute");
-                }
-                Some(SessionEffect::Fetch { name }) => (name, view.cursor(name)),
-                _ => continue,
-            };
-            let mut texts = all.iter().map(|meant| meant.text());
-            // None where the text itself makes it.
-            let Some(first) = texts.next() else { continue };
-            if texts.any(|other| other != first) || all.iter().any(|meant| meant.asks_session()) {
-                return Err("what it runs by name is not clear; give it a name of its own");
-            }
-            found.push((name.clone(), Arc::clone(first)));
-        }
-        Ok(found)
-    }
-
-    /// The search path, where it is certain that another login would read names as this session does.
-    pub(super) fn settled_path(&self, names: &Names) -> Option<String> {
-        let apart = self.role_moved || self.restructured || names.may_have_temporaries();
-        if apart { None } else { crate::blast::settled_path(&self.paths) }
-    }
-
     /// What a judged text may do, where its names are looked up when it runs.
     pub(super) fn late(&self, verdicts: &Verdicts) -> Option<Late> {
         let resources = Arc::clone(self.cache.get(&verdicts.shape)?.late.as_ref()?);
@@ -470,93 +419,6 @@ impl Judge {
         let encoding = settings.iter().any(|change| change.concerns("client_encoding"));
         let settings = if encoding || opaque { Settings::Encoding } else { Settings::Kept };
         Ok(Noted { settings, plans, gated })
-    }
-
-    /// Judges a FunctionCall as the call it is. What waits for a person comes with why.
-    pub(super) fn function(
-        &mut self,
-        oid: u32,
-        session: &GateSession,
-    ) -> Result<(Judged, Option<Box<Why>>), Box<Refused>> {
-        let text = self.function_text(oid);
-        let resolved = portcullis_sql::resolve_function_call(oid, &*self.catalog, text);
-        let judged = if self.rules.is_read_only() && resolved.leaves_read_only {
-            session.refused(&self.rules, &resolved.operation, "read-only", READ_ONLY.to_owned())
-        } else if let Some((rule, why)) = self.masks_forbid(oid) {
-            session.denied(&self.rules, &resolved.operation, rule, why)
-        } else {
-            session.judge(&self.rules, &resolved.operation)
-        };
-        if judged.is_hold() {
-            let mut why = Box::<Why>::default();
-            let rules = self.rules.holds(&resolved.operation);
-            why.add(0, &resolved.operation, judged.clone(), rules);
-            why.resources.clone_from(&resolved.operation.resources);
-            return Ok((judged, Some(why)));
-        }
-        if !judged.is_allow() {
-            return Err(Box::new(Refused::denied(judged)));
-        }
-        if let Some(rule) = judged.decision.obligations.iter().find_map(|obligation| match obligation {
-            Obligation::ApproveAtCommit { rule, .. } => Some(rule.clone()),
-            _ => None,
-        }) {
-            let reason = format!(
-                "guardrail `{}` wants to see its commit, and what a FunctionCall message changes is not counted; call it with SELECT",
-                rule.name
-            );
-            return Err(Box::new(Refused::denied(judged.denied_by(rule, reason))));
-        }
-        Ok((judged, None))
-    }
-
-    /// What is said of a FunctionCall.
-    pub(super) fn function_text(&self, oid: u32) -> Arc<str> {
-        let name =
-            self.catalog.function_by_oid(oid).map(|function| resource_name(&function.schema, &function.name));
-        format!("FunctionCall {} (oid {oid})", name.as_deref().unwrap_or("?")).into()
-    }
-
-    /// A FunctionCall is sent.
-    pub(super) fn calls(&mut self, oid: u32) {
-        let resolved = portcullis_sql::resolve_function_call(oid, &*self.catalog, "".into());
-        self.role_moved |= resolved.opaque;
-        if resolved.opaque && !self.paths.is_unknown() {
-            self.paths.add_unknown();
-            self.epoch += 1;
-        }
-    }
-}
-
-/// Whether a commit may have to wait for it.
-fn gates(judged: &Judged) -> bool {
-    judged.decision.obligations.iter().any(|it| matches!(it, Obligation::ApproveAtCommit { .. }))
-}
-
-fn at_gate(judged: &Judged, statement: &Statement) -> AtGate {
-    match statement.transaction() {
-        Some(Transaction::Commit { .. } | Transaction::Rollback { .. } | Transaction::PrepareTwoPhase) => {
-            AtGate::Closes
-        }
-        _ if gates(judged) => AtGate::Counts,
-        _ => AtGate::Nothing,
-    }
-}
-
-fn gated_by(judged: &Judged, analysis: &Analysis, statement: &Statement, counted: bool) -> Gated {
-    let rules = judged.decision.obligations.iter().filter_map(|obligation| match obligation {
-        Obligation::ApproveAtCommit { rule, rows_over } => Some((rule.clone(), *rows_over)),
-        _ => None,
-    });
-    Gated {
-        text: if analysis.statements().len() == 1 {
-            Arc::clone(analysis.text())
-        } else {
-            analysis.statement_text(statement).into()
-        },
-        resources: Arc::clone(judged.resources()),
-        rules: rules.collect(),
-        counted,
     }
 }
 

@@ -52,46 +52,6 @@ const WHOLE: usize = 16 * 1024;
 const NAME_STEP: usize = 256;
 
 impl Inspector {
-    /// A FunctionCall longer than is waited for (a large object being written): judged by its oid, then passed on in pieces.
-    pub(super) fn long_function_call(
-        &mut self,
-        header: Header,
-        buffer: &mut ReadBuffer,
-        out: &mut Outputs,
-    ) -> Result<(), Stop> {
-        if self.own_point(out)? == OwnPoint::Skipped {
-            buffer.consume(Header::LEN);
-            self.streaming = Streaming::Discard(header.body);
-            return Ok(());
-        }
-        let Some(oid) = buffer.bytes().get(Header::LEN..).and_then(|body| body.first_chunk()) else {
-            return Err(Stop::Blocked(Blocked::NeedInput));
-        };
-        match self.judge.function(u32::from_be_bytes(*oid), &self.session) {
-            Ok((judged, Some(_))) => {
-                buffer.consume(Header::LEN);
-                self.streaming = Streaming::Discard(header.body);
-                let refused = too_long_to_hold(&judged, header, self.longest());
-                self.refuse(Unit::FunctionCall, refused, out)
-            }
-            Ok((mut judged, None)) => {
-                self.judge.calls(u32::from_be_bytes(*oid));
-                self.judge.runs(None);
-                self.session.note(&mut judged, None, None)?;
-                self.flight.own_point(VecDeque::new());
-                self.results.expected.push(Expect::Call);
-                buffer.forward(Header::LEN, &mut out.up);
-                self.streaming = Streaming::Forward(header.body);
-                Ok(())
-            }
-            Err(refused) => {
-                buffer.consume(Header::LEN);
-                self.streaming = Streaming::Discard(header.body);
-                self.refuse(Unit::FunctionCall, *refused, out)
-            }
-        }
-    }
-
     pub(super) fn begin_stream(
         &mut self,
         header: Header,
@@ -138,7 +98,7 @@ impl Inspector {
     }
 
     /// The longest message that is kept.
-    const fn longest(&self) -> usize {
+    pub(super) const fn longest(&self) -> usize {
         super::longest_message(self.limits.statement)
     }
 
@@ -294,7 +254,7 @@ impl Inspector {
 }
 
 /// What a person would have to see, and is longer than is kept.
-fn too_long_to_hold(judged: &Judged, header: Header, longest: usize) -> Refused {
+pub(super) fn too_long_to_hold(judged: &Judged, header: Header, longest: usize) -> Refused {
     let rule = judged.decision.rule.clone();
     let message = format!(
         "guardrail `{}` holds this for a person, and its message has {} bytes; at most {longest} bytes are held",

@@ -586,18 +586,24 @@ async fn a_driver_comes_again_for_its_ticket_under_another_name() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_timeout_of_the_server_ends_the_wait() {
+async fn a_timeout_of_the_server_counts_the_wait_of_a_batch() {
     let lab = lab(HOLD).await;
     let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
     raw.send(1).await;
     raw.query("SET statement_timeout = '300ms'").send(1).await;
-    // The server's clock runs from the Parse, and its error comes while nobody has answered.
-    let said = raw.run(BARE).sync().send(1).await;
-    assert_eq!(said, ["1", "E:57014", "Z:I"]);
-    let request = &lab.requests()[0];
-    assert_eq!(request.state(), State::Withdrawn);
+    // The server's clock runs from the Parse; what it says of it comes with the next message that it reads.
+    raw.run(BARE).sync().send(0).await;
+    let request = lab.pending().await;
+    lab.superuser().await.batch_execute("SELECT pg_sleep(0.6)").await.unwrap();
+    lab.answer(request.id(), Answer::Approve, "").await;
+    assert_eq!(raw.read(1).await, ["1", "E:57014", "Z:I"]);
     assert_eq!(notes(&lab, "all").await, 0);
-    assert_eq!(raw.query("SELECT 1").send(1).await, ["T", "D:1", "C:SELECT 1", "Z:I"]);
+    // A text has no such clock: it has not begun.
+    raw.query(BARE).send(0).await;
+    let request = lab.pending().await;
+    lab.superuser().await.batch_execute("SELECT pg_sleep(0.6)").await.unwrap();
+    lab.answer(request.id(), Answer::Approve, "").await;
+    assert_eq!(raw.read(1).await, ["C:UPDATE 1000", "Z:I"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

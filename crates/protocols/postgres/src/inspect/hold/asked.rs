@@ -6,11 +6,13 @@ use portcullis_access::requests::{BoundValue, Highlight, OperationAsked};
 use portcullis_core::StatementKind;
 use portcullis_policy::Preview;
 use portcullis_record::postgres;
+use portcullis_sql::{SessionEffect, Statement};
 
-use super::{Given, Inspector, Part, Subject, Why};
+use super::{ByName, Given, Inspector, Part, Subject, Why};
 use crate::{
     blast::{Parameters, Question},
     codec::bind::Format,
+    session::names::Prepared,
 };
 
 /// How much of a text is shown.
@@ -22,14 +24,9 @@ const MAX_VALUE: usize = 1024;
 const MAX_DECODED: usize = 4 * MAX_VALUE;
 
 impl Inspector {
-    pub(super) fn operation(
-        &self,
-        subject: &Subject<'_>,
-        why: &Why,
-        by_name: &[(Box<str>, Arc<str>)],
-    ) -> OperationAsked {
+    pub(super) fn operation(&self, subject: &Subject<'_>, why: &Why, by_name: &[ByName]) -> OperationAsked {
         let mut text = subject.text.to_string();
-        for (name, runs) in by_name {
+        for ByName { name, text: runs } in by_name {
             text.push_str("\n\n-- `");
             text.push_str(name);
             text.push_str("` is:\n");
@@ -95,7 +92,7 @@ impl Inspector {
     fn runs(&self, prepared: &Prepared, statement: &Statement) -> Option<Arc<str>> {
         let Some(SessionEffect::Execute { name }) = statement.effect() else { return None };
         let by_name = self.judge.runs_by_name(prepared, &self.names, &self.flight).ok()?;
-        by_name.into_iter().find(|(known, _)| known == name).map(|(_, text)| text)
+        by_name.into_iter().find(|it| it.name == *name).map(|it| it.text)
     }
 }
 
@@ -117,7 +114,7 @@ fn highlights(subject: &Subject<'_>, why: &Why) -> Vec<Highlight> {
         });
         let text = statement.unwrap_or(whole);
         // It is a piece of the whole, or the whole itself.
-        let from = (text.as_ptr() as usize).checked_sub(whole.as_ptr() as usize).unwrap_or(0);
+        let from = (text.as_ptr() as usize).saturating_sub(whole.as_ptr() as usize);
         let (from, to) =
             if from + text.len() <= whole.len() { (from, from + text.len()) } else { (0, whole.len()) };
         for rule in &part.rules {
