@@ -198,3 +198,25 @@ async fn a_client_that_gives_up_connecting_leaves_the_request_to_be_answered_or_
     assert_eq!(state, "withdrawn");
     lab.server_saw_nobody();
 }
+
+#[tokio::test]
+async fn whoever_watches_sees_each_request_come_and_go() {
+    let lab = Lab::asking().await;
+    let (token, sam) = (lab.token(TRIAGE).await, lab.person("sam"));
+    let mut watching = Process::start(
+        ProcessOptions::new(env!("CARGO_BIN_EXE_portcullis"))
+            .args(["requests", "--watch"])
+            .env("PORTCULLIS_GATEWAY", lab.url())
+            .env("PORTCULLIS_CA", lab.listeners["certificate"].as_str().unwrap())
+            .env("PORTCULLIS_TOKEN", &sam),
+    );
+    watching.wait_for_line("no requests").await;
+    let asked = ["request", "shop-approved", "--reason", "INC-1432", "--output", "json"];
+    let request = lab.as_agent(&token, &asked).await.json();
+    let line = watching.wait_for_line(id(&request)).await;
+    assert!(line.contains("pending until") && line.contains("0/1 group:oncall or group:leads"), "{line}");
+    lab.deny(&sam, id(&request), "no").await.ok();
+    watching.wait_for_line("  denied  ").await;
+    // What concerns nobody here is not told: alex has neither a role nor a request.
+    assert!(lab.pending(&lab.person("alex")).await.is_empty());
+}

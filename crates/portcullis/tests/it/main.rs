@@ -38,6 +38,7 @@ mod postgres;
 mod recordings;
 mod reload;
 mod scenarios;
+mod shells;
 mod starting;
 mod statements;
 #[path = "../../src/statements.rs"]
