@@ -7,6 +7,8 @@ import type { AccessRequest, Page } from '../api/types.ts';
 
 /** More pending ones than this are loaded on demand. */
 const PAGE = 100;
+/** Pages that are loaded anew when much changed. */
+const MOST_PAGES = 12;
 /** So many single changes at once are cheaper as one list. */
 const MANY = 8;
 
@@ -25,6 +27,7 @@ class Inbox {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #off: (() => void) | undefined;
   #generation = 0;
+  #pages = 1;
   /** The one on the screen: it may be older than every list. */
   open: string | undefined;
 
@@ -51,6 +54,14 @@ class Inbox {
         get<Page<AccessRequest>>('/requests', { limit: PAGE }),
       ]);
       if (generation !== this.#generation) return;
+      // Who has paged on keeps as many pages.
+      for (let page = 1; page < this.#pages && typeof pending.next === 'number'; page++) {
+        const more: Page<AccessRequest> = await get<Page<AccessRequest>>('/requests', { state: 'pending', limit: PAGE, cursor: pending.next });
+        pending.rows.push(...more.rows);
+        if (more.next === undefined) delete pending.next;
+        else pending.next = more.next;
+      }
+      if (generation !== this.#generation) return;
       const known = new Map([...recent.rows, ...review.rows, ...pending.rows].map((request) => [request.id, request]));
       for (const id of [...this.all.keys()]) if (!known.has(id) && id !== this.open) this.all.delete(id);
       for (const request of known.values()) this.put(request);
@@ -72,7 +83,10 @@ class Inbox {
     try {
       const page = await get<Page<AccessRequest>>('/requests', { state: what === 'pending' ? 'pending' : undefined, limit: PAGE, cursor });
       for (const request of page.rows) this.put(request);
-      if (what === 'pending') this.morePending = page.next ?? undefined;
+      if (what === 'pending') {
+        this.morePending = page.next ?? undefined;
+        this.#pages = Math.min(MOST_PAGES, this.#pages + 1);
+      }
       else this.moreDone = page.next ?? undefined;
     } catch (error) {
       this.error = Problem.of(error);
