@@ -1,5 +1,6 @@
 // A TypeScript module of the console as it is, without its types.
 
+import { rmSync } from 'node:fs';
 import { readFile, writeFile, mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, dirname, join } from 'node:path';
@@ -12,7 +13,10 @@ const done = new Map();
 
 async function compile(path) {
   if (done.has(path)) return done.get(path);
-  folder ??= await mkdtemp(join(tmpdir(), 'portcullis-web-'));
+  if (!folder) {
+    folder = await mkdtemp(join(tmpdir(), 'portcullis-web-'));
+    process.on('exit', () => rmSync(folder, { recursive: true, force: true }));
+  }
   const target = join(folder, `${done.size}-${basename(path)}.mjs`);
   done.set(path, target);
   const options = { module: ts.ModuleKind.ESNext, target: ts.ScriptTarget.ES2022, verbatimModuleSyntax: true };
