@@ -149,7 +149,10 @@ impl Caller {
                 Standing::Revoked { .. } | Standing::Unknown { .. } => return false,
             },
         };
-        roles(api, &now) == self.roles && now.groups == principal.groups
+        // Who is blocked has no role, and who never had one would look as before.
+        api.access.blocked(&now.key()).is_none()
+            && roles(api, &now) == self.roles
+            && now.groups == principal.groups
     }
 }
 

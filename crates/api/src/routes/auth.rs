@@ -146,7 +146,8 @@ fn own_path(api: &Api, next: &str) -> Option<String> {
             }
             path
         })
-        .filter(|path| !path.starts_with("//"))
+        // As it is carried: what is not ASCII is three times as long there, and a cookie has 4,096 bytes (RFC 6265 section 6.1).
+        .filter(|path| !path.starts_with("//") && path.len() <= MAX_NEXT)
 }
 
 /// `GET /api/v1/auth/callback`.

@@ -4,6 +4,7 @@ use std::{
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     sync::Arc,
+    time::Duration,
 };
 
 use axum::{
@@ -19,6 +20,7 @@ use portcullis_core::{ConnectionName, Principal};
 use portcullis_policy::{
     People, Policy, Question, Report, SourceFile, Window, check as check_files, explain as answer,
 };
+use tokio::sync::Semaphore;
 
 use super::{AskedLong, Json, blocking, connections};
 use crate::{
@@ -28,6 +30,13 @@ use crate::{
 
 /// Documents of one check.
 const MAX_FILES: usize = 200;
+/// Findings of one answer: of many alike, the first ones say it.
+const MAX_FINDINGS: usize = 500;
+/// Checks at once, of everybody: somebody's documents must not take the processors from the sessions. The place is kept until the
+/// work is done, whether or not anybody still waits for it.
+static CHECKS: Semaphore = Semaphore::const_new(1);
+/// How long a check waits for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
 /// The longest statement explained.
 const MAX_STATEMENT: usize = 64 * 1024;
 
@@ -85,7 +94,7 @@ pub(super) async fn check(
     Ok(Json(PolicyChecked {
         ok: policy.is_some(),
         version: policy.map(|policy| policy.version().to_string()),
-        diagnostics: findings(&report),
+        diagnostics: findings(&report).into_iter().take(MAX_FINDINGS).collect(),
     }))
 }
 
@@ -100,7 +109,13 @@ async fn checked(files: Vec<DocumentFile>) -> Result<(Option<Arc<Policy>>, Repor
         .into_iter()
         .map(|file| SourceFile { path: PathBuf::from(file.name), text: file.text })
         .collect();
-    blocking(move || check_files(&files)).await
+    let turn = tokio::time::timeout(TURN_WITHIN, CHECKS.acquire()).await;
+    let Ok(Ok(turn)) = turn else { return Err(Problem::too_many(10)) };
+    blocking(move || {
+        let _turn = turn;
+        check_files(&files)
+    })
+    .await
 }
 
 /// `POST /api/v1/policy/explain`: as `portcullis explain --output json`.

@@ -10,7 +10,7 @@ use axum::{
 };
 use portcullis_access::{
     Granted, RequestRefused, WindowRequest,
-    requests::{Answer, AnswerRefused, Ballot, Request, RequestFilter, State as Is, Withdrawer},
+    requests::{Answer, AnswerRefused, Ballot, Request, RequestFilter, State as Is, WhyNot, Withdrawer},
 };
 use portcullis_audit::Batch;
 use portcullis_client::{AnswerBody, DecideBody, RequestView, Rows};
@@ -182,14 +182,15 @@ pub(super) async fn one(
     Queried(asked): Queried<OneQuery>,
 ) -> Result<Json<RequestView>, Problem> {
     let (mut request, mut seen) = found(&api, &caller, &id).await?;
-    if let (Some(seconds), Request::Pending(_)) = (asked.wait, &request)
-        && let Some(mut outcome) = api.access.wait_for(request.id())
-    {
+    if let (Some(seconds), Request::Pending(_)) = (asked.wait, &request) {
         let wait = Duration::from_secs(seconds.min(LONGEST_WAIT));
-        tokio::select! {
-            _ = outcome.wait_for(Option::is_some) => {}
-            () = tokio::time::sleep(wait) => {}
-            () = api.closing.stopped() => {}
+        // Nothing to wait for: it was answered since it was read.
+        if let Some(mut outcome) = api.access.wait_for(request.id()) {
+            tokio::select! {
+                _ = outcome.wait_for(Option::is_some) => {}
+                () = tokio::time::sleep(wait) => {}
+                () = api.closing.stopped() => {}
+            }
         }
         // Rights may have gone meanwhile.
         if !caller.is_still(&api).await {
@@ -261,7 +262,7 @@ async fn decide(
         )
         .next("sign in to the console, or run `portcullis login`"));
     };
-    may_act(api, &by)?;
+    let may_act = may_act(api, &by);
     let DecideBody { note, lifetime_seconds } = body;
     let ballot = Ballot { by, answer, note, lifetime_seconds, through: caller.through() };
     match answered(api, request.id(), ballot).await {
@@ -269,6 +270,10 @@ async fn decide(
         Err(AnswerRefused::MayNot(_)) if seen == Sight::Nothing => Err(no_such()),
         Err(refused) if seen == Sight::Nothing && !matches!(refused, AnswerRefused::Unavailable { .. }) => {
             Err(no_such())
+        }
+        // Refused there, which is journalled; told here.
+        Err(AnswerRefused::MayNot(WhyNot::Blocked)) => {
+            Err(may_act.err().unwrap_or_else(|| Problem::of_answer(&AnswerRefused::MayNot(WhyNot::Blocked))))
         }
         Err(refused) => Err(Problem::of_answer(&refused)),
     }

@@ -96,3 +96,62 @@ async fn one_address_does_not_use_up_the_places_of_everybodys_sign_in() {
     }
     drop((flow, query));
 }
+
+#[tokio::test]
+async fn a_blocked_person_s_answer_is_refused_and_journalled() {
+    let world = World::new().await;
+    let id = world.asked().await;
+    let sam = world.principal("sam@contoso.example").await;
+    let kill = json!({ "identity": sam.key().to_string(), "reason": "a stolen phone" });
+    assert_eq!(world.admin().post("/kill", &kill).await.status, StatusCode::OK);
+    let seen = world.by("sam@contoso.example").post(&format!("/requests/{id}/approve"), &json!({})).await;
+    seen.is_problem(403, "blocked");
+    assert_eq!(world.steps(&id), ["filed", "answer_refused"]);
+    assert_eq!(world.window_of(&*world.principal("triage-agent").await), 0);
+}
+
+#[tokio::test]
+async fn a_place_to_go_to_fits_into_the_cookie_of_the_sign_in() {
+    let world = World::new().await;
+    let nobody = world.nobody();
+    let widest = format!("/auth/login?next=/{}", "%C3%A9".repeat(400));
+    nobody.get(&widest).await.is_problem(400, "malformed");
+    let long = format!("/auth/login?next=/{}", "a".repeat(999));
+    let seen = nobody.get(&long).await;
+    assert_eq!(seen.status, StatusCode::SEE_OTHER, "{seen:?}");
+    assert!(
+        seen.header("set-cookie").len() < 4_096,
+        "a browser drops it: {}",
+        seen.header("set-cookie").len()
+    );
+}
+
+#[tokio::test]
+async fn a_stream_of_somebody_blocked_ends_though_they_had_no_role() {
+    let world = World::new().await;
+    let mut stream = opened(&world.by("triage-agent")).await;
+    heard(&mut stream, "event: hello").await.unwrap();
+    let agent = world.principal("triage-agent").await;
+    let kill = json!({ "identity": agent.key().to_string(), "reason": "it went astray" });
+    let id = world.asked().await;
+    heard(&mut stream, &id).await.unwrap();
+    assert_eq!(world.admin().post("/kill", &kill).await.status, StatusCode::OK);
+    // Its request is withdrawn, which would be an event of its own.
+    world.clock.advance(Duration::from_secs(1));
+    assert_eq!(heard(&mut stream, "withdrawn").await, None);
+}
+
+#[tokio::test]
+async fn documents_that_take_long_to_check_wait_for_each_other() {
+    let world = World::new().await;
+    let vera = world.by("vera@contoso.example");
+    let grants = "  - { name: a, connection: nowhere, to: 'group:nobody', when: always, scope: 'read:*' }\n"
+        .repeat(2_000);
+    let body = json!({ "files": [{ "name": "policy.yaml", "text": format!("grants:\n{grants}") }] });
+    let answers = futures_util::future::join_all((0..4).map(|_| vera.post("/policy/check", &body))).await;
+    for seen in answers {
+        assert_eq!(seen.status, StatusCode::OK);
+        let findings = seen.json()["diagnostics"].as_array().unwrap().len();
+        assert!((1..=500).contains(&findings), "{findings}");
+    }
+}

@@ -3,11 +3,15 @@
 /// Longer words are not compared: the distance is quadratic.
 const MAX_COMPARED: usize = 64;
 
+/// Nor are words with so many others: somebody waits for the answer.
+const MAX_KNOWN: usize = 500;
+
 /// The nearest of `known`, if it is near: at most a third of the word's letters differ (and at least one may).
 pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<&'k str> {
     let word = word.to_lowercase();
     let limit = (word.chars().count() / 3).clamp(1, 4);
     known
+        .take(MAX_KNOWN)
         .map(|candidate| (distance(&word, &candidate.to_lowercase()), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
