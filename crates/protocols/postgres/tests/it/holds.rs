@@ -48,6 +48,7 @@ async fn an_approved_statement_runs_once_and_the_journal_has_the_hold_the_answer
     let id = request.id().to_string();
     assert!(output.stderr.contains("NOTICE:  request req_") && output.stderr.contains(&id), "{output:?}");
     assert!(output.stderr.contains("held by guardrail `unqualified writes`"), "{output:?}");
+    assert!(output.stderr.contains(&format!("https://gateway.example.com/requests/{id}")), "{output:?}");
     assert_eq!(notes(&lab, "all").await, 1000);
     let asked = request.asked().what.operation().unwrap();
     assert_eq!((asked.mode, &*asked.text, asked.qualified), (Mode::Live, BARE, Some(false)));
@@ -679,4 +680,59 @@ async fn a_cursor_is_held_when_it_is_made_and_when_it_is_read() {
     // The same cursor by the extended protocol is nothing that was asked about.
     let said = raw.execute("c").sync().send(1).await;
     assert_eq!(said, ["E:42501", "Z:E"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upstream_that_goes_and_a_drain_end_the_wait() {
+    let lab = lab(HOLD).await;
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    raw.send(1).await;
+    raw.query("BEGIN").query(BARE).send(1).await;
+    let request = lab.pending().await;
+    let kill = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name LIKE '%[%'";
+    lab.superuser().await.batch_execute(kill).await.unwrap();
+    let said = raw.read(1).await;
+    assert!(
+        said.iter().any(|said| said.starts_with("E:57P01")) && said.last().unwrap() == "closed",
+        "{said:?}"
+    );
+    while lab.gate.access.find_request(request.id()).unwrap().unwrap().state() == State::Pending {
+        tokio::task::yield_now().await;
+    }
+    let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+    raw.send(1).await;
+    raw.query(BARE).send(0).await;
+    let request = lab.pending().await;
+    lab.gate.sessions.drain(Duration::from_secs(60), Duration::from_secs(60)).await;
+    assert_eq!(raw.read(1).await, ["E:57P01", "closed"]);
+    let request = lab.gate.access.find_request(request.id()).unwrap().unwrap();
+    assert_eq!(request.state(), State::Withdrawn);
+    assert_eq!(notes(&lab, "all").await, 0);
+}
+
+/// Resident memory of this process, in bytes.
+fn resident() -> usize {
+    let status = std::fs::read_to_string("/proc/self/statm").unwrap();
+    status.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes a minute and half a gigabyte; run by hand"]
+async fn two_hundred_that_wait_with_long_messages_hold_a_bounded_amount() {
+    const SESSIONS: usize = 200;
+    let lab = Lab::set_up(Setup { scope: "'*:*'", more: HOLD, pending: 1000, ..Setup::default() }).await;
+    let before = resident();
+    let mut waiting = Vec::new();
+    for number in 0..SESSIONS {
+        let mut raw = Raw::connect(lab.address, "shop", &lab.token(), &[]).await;
+        raw.send(1).await;
+        let long = format!("UPDATE orders SET note = left('{number}{}', 3)", "z".repeat(900 * 1024));
+        raw.query(&long).send(0).await;
+        raw.notice("waits for approval").await;
+        waiting.push(raw);
+    }
+    let each = (resident() - before) / SESSIONS;
+    println!("{each} bytes for each session that waits");
+    assert!(each < 4 * 1024 * 1024, "{each}");
+    lab.client().await.batch_execute("SELECT 1").await.unwrap();
 }

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use portcullis_access::{
-    Access, MemoryStore, SystemSecrets,
-    requests::{Answer, Ballot, Request, RequestFilter, State},
+    Access, MemoryStore, Settings, SystemSecrets,
+    requests::{Answer, Ballot, Request, RequestFilter, RequestLimits, State},
 };
 use portcullis_audit::{Journal, JournalConfig, Sync};
 use portcullis_core::{
@@ -81,6 +81,8 @@ pub struct Setup<'a> {
     pub sync: Sync,
     /// Threads that parse.
     pub parsers: usize,
+    /// How many requests of one identity may wait.
+    pub pending: usize,
 }
 
 impl Default for Setup<'_> {
@@ -96,6 +98,7 @@ impl Default for Setup<'_> {
             storage: Arc::new(portcullis_audit::storage::Disk),
             sync: Sync::Fast,
             parsers: 2,
+            pending: 20,
         }
     }
 }
@@ -111,7 +114,8 @@ impl Lab {
     }
 
     pub async fn set_up(setup: Setup<'_>) -> Self {
-        let Setup { version, scope, grant, more, sql, limits, clock, storage, sync, parsers } = setup;
+        let Setup { version, scope, grant, more, sql, limits, clock, storage, sync, parsers, pending } =
+            setup;
         let setup_sql = format!("{SCHEMA}\n{sql}");
         let server = PgServer::start(PgOptions { version, setup_sql, ..PgOptions::default() }).await;
         let directory = Directory::load(&repository().join("examples/demo/directory.yaml")).unwrap();
@@ -151,7 +155,12 @@ grants:
         let identity = Identity::new(clock.clone(), Arc::new(SystemSecrets));
         identity.configure(checked.providers()).unwrap();
         let store = Arc::new(MemoryStore::default());
-        let access = Arc::new(Access::new(checked, store, Arc::clone(&journal), clock.clone()).unwrap());
+        let settings = Settings {
+            limits: RequestLimits { per_identity: pending, ..RequestLimits::default() },
+            address: Some("https://gateway.example.com".to_owned()),
+        };
+        let access =
+            Arc::new(Access::with(checked, store, Arc::clone(&journal), clock.clone(), settings).unwrap());
         let texts = AnalyzerConfig {
             max_text_bytes: limits.statement,
             threads: parsers,
