@@ -53,13 +53,14 @@ pub(crate) fn principal_key(api: &Api, text: &str) -> Result<PrincipalKey, Probl
         None => return Err(Problem::not_found("no identity provider of that name is configured")),
     };
     let (tenant, object_id) = match (has_tenant, rest.split_once('/')) {
+        // Entra's ids are GUIDs, whose case means nothing and is lower in tokens as they are read: a kill must not miss for it.
         (true, Some((tenant, object))) if !tenant.is_empty() && !object.is_empty() => {
-            (Some(tenant.to_owned()), object)
+            (Some(tenant.to_ascii_lowercase()), object.to_ascii_lowercase())
         }
         (true, _) => return Err(malformed()),
-        (false, _) => (None, rest),
+        (false, _) => (None, rest.to_owned()),
     };
-    Ok(PrincipalKey { provider: name.to_owned(), tenant, object_id: object_id.to_owned() })
+    Ok(PrincipalKey { provider: name.to_owned(), tenant, object_id })
 }
 
 /// Blocks, ends windows, ends sessions, journals. Blocking.

@@ -10,7 +10,10 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use portcullis_client::ProblemBody;
-use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use schemars::{
+    JsonSchema, Schema, SchemaGenerator,
+    generate::{Contract, SchemaSettings},
+};
 use serde_json::{Map, Value, json};
 
 use crate::{
@@ -81,32 +84,37 @@ impl Doc {
 
 /// The keys a query has, for people who mistyped one.
 pub(crate) fn keys<T: JsonSchema>() -> Vec<String> {
-    let schema = whole::<T>(&mut generator());
+    let schema = whole::<T>(&mut generator(Contract::Deserialize));
     let properties = schema.get("properties").and_then(Value::as_object);
     properties.map(|properties| properties.keys().cloned().collect()).unwrap_or_default()
 }
 
-fn generator() -> SchemaGenerator {
+/// Of what is sent (`Contract::Deserialize`: what has a default may be left out) or of what is answered (it is always there).
+fn generator(contract: Contract) -> SchemaGenerator {
     let settings = SchemaSettings::draft2020_12().with(|settings| {
         "/components/schemas".clone_into(settings.definitions_path.to_mut());
         settings.meta_schema = None;
+        settings.contract = contract;
     });
     settings.into_generator()
 }
 
 /// The description.
 pub fn document() -> Value {
-    let mut generator = generator();
-    let problem = shape::<ProblemBody>(&mut generator);
+    let mut taken = generator(Contract::Deserialize);
+    let mut told = generator(Contract::Serialize);
+    let problem = shape::<ProblemBody>(&mut told);
     let mut paths: Map<String, Value> = Map::new();
     for route in table() {
-        let operation = operation(&route, &mut generator, &problem);
+        let operation = operation(&route, &mut taken, &mut told, &problem);
         let path = paths.entry(format!("/api/v1{}", route.path)).or_insert_with(|| json!({}));
         if let Some(path) = path.as_object_mut() {
             path.insert(route.method.as_str().to_ascii_lowercase(), operation);
         }
     }
-    let schemas = generator.take_definitions(true);
+    let mut schemas = told.take_definitions(true);
+    // What is sent and answered alike has one shape, or a name of its own: `description.rs` of the tests sees to it.
+    schemas.extend(taken.take_definitions(true));
     json!({
         "openapi": "3.1.0",
         "info": {
@@ -126,7 +134,12 @@ pub fn document() -> Value {
     })
 }
 
-fn operation(route: &Route, generator: &mut SchemaGenerator, problem: &Schema) -> Value {
+fn operation(
+    route: &Route,
+    taken: &mut SchemaGenerator,
+    told: &mut SchemaGenerator,
+    problem: &Schema,
+) -> Value {
     let mut parameters: Vec<Value> = route
         .path
         .split('/')
@@ -134,7 +147,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, problem: &Schema) -
         .map(|name| json!({ "name": name, "in": "path", "required": true, "schema": { "type": "string" } }))
         .collect();
     if let Some(query) = route.doc.query {
-        let schema = query(generator);
+        let schema = query(taken);
         let properties = schema.get("properties").and_then(Value::as_object).cloned().unwrap_or_default();
         for (name, mut schema) in properties {
             let description = schema.as_object_mut().and_then(|schema| schema.remove("description"));
@@ -154,7 +167,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, problem: &Schema) -
     for (status, media, shape) in &route.doc.answers {
         let content = match (media.is_empty(), shape) {
             (true, _) => json!({}),
-            (false, Some(shape)) => json!({ *media: { "schema": shape(generator) } }),
+            (false, Some(shape)) => json!({ *media: { "schema": shape(told) } }),
             (false, None) => json!({ *media: { "schema": { "type": "string" } } }),
         };
         let mut response = json!({ "description": said(*status) });
@@ -188,7 +201,7 @@ fn operation(route: &Route, generator: &mut SchemaGenerator, problem: &Schema) -
         }
         if let Some(body) = route.doc.body {
             let body =
-                json!({ "required": true, "content": { "application/json": { "schema": body(generator) } } });
+                json!({ "required": true, "content": { "application/json": { "schema": body(taken) } } });
             operation.insert("requestBody".to_owned(), body);
         }
     }

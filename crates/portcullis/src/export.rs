@@ -8,14 +8,12 @@ use std::{
     path::PathBuf,
 };
 
+use portcullis_record::script::{Exactness, Script};
+
 use crate::{
     failure::Failure,
     sessions::source::{Follow, SourceArgs},
 };
-
-mod script;
-
-use script::{Exactness, Script};
 
 /// Writes a recording as JSON lines or as an SQL script.
 ///

@@ -8,7 +8,7 @@
 //! **Does not** mask (what comes here is masked already), decide what is recorded (`policy`) or speak a protocol.
 //!
 //! **How to read it**: [`event`] (what is recorded), [`recordings`] and [`recorder`] (writing), `writer`, `sealer` (the two
-//! threads), [`mod@format`] (bytes on the disk), [`reader`] (reading back), [`view`] (for people and programs).
+//! threads), [`mod@format`] (bytes on the disk), [`reader`] (reading back), [`view`] and [`script`] (for people and programs).
 //!
 //! **References.** `docs/design/0008-recordings.md`; RFC 8878 (zstd).
 
@@ -24,6 +24,7 @@ pub mod reader;
 pub mod recorder;
 pub mod recordings;
 mod recover;
+pub mod script;
 mod sealer;
 pub mod storage;
 pub mod view;

@@ -12,7 +12,10 @@ use bytes::Bytes;
 use futures_util::stream;
 use portcullis_client::{RecordingPage, RecordingView, SessionDetail};
 use portcullis_core::SessionId;
-use portcullis_record::{Error, Recording, Seek, View, Views, What};
+use portcullis_record::{
+    Error, Recording, Seek, View, Views, What,
+    script::{Exactness, Script, visible},
+};
 use portcullis_store::SessionQuery;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -93,8 +96,18 @@ pub(super) struct WhichQuery {
     from: u64,
     /// Whether to go on while the session does.
     follow: bool,
+    /// `jsonl` (default), or `sql`: a script of the statements that ran.
+    format: Option<Kind>,
     /// Whether a browser should keep it as a file.
     download: bool,
+}
+
+/// As what a recording is given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+enum Kind {
+    Jsonl,
+    Sql,
 }
 
 /// `GET /api/v1/sessions/{id}/recording`: one JSON object per line, see [`View`]. With `follow=true` a live recording is
@@ -104,7 +117,7 @@ pub(super) async fn recording(
     State(api): State<Arc<Api>>,
     caller: Caller,
     Path(text): Path<String>,
-    Queried(WhichQuery { from, follow, download }): Queried<WhichQuery>,
+    Queried(WhichQuery { from, follow, format, download }): Queried<WhichQuery>,
 ) -> Result<Response, Problem> {
     let id = id(&text)?;
     let recording = match open(&api, id).await? {
@@ -113,18 +126,16 @@ pub(super) async fn recording(
         Err(error) => return Ok(lines(Body::from(problem(&error).to_line()))),
     };
     let views = Views::new(recording, Seek::Event(from));
-    let reading = Reading {
-        api,
-        caller,
-        id,
-        follow,
-        views: Some(views),
-        pieces: VecDeque::new(),
-        quiet: 0,
-        given: false,
+    let (script, kind, media) = match format {
+        Some(Kind::Sql) => (Some(Script::new(Exactness::Exact)), "sql", "application/sql"),
+        None | Some(Kind::Jsonl) => (None, "jsonl", "application/x-ndjson"),
     };
-    let mut response = lines(Body::from_stream(stream::unfold(reading, Reading::next)));
-    if download && let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{id}.jsonl\"")) {
+    let pieces = VecDeque::new();
+    let reading =
+        Reading { api, caller, id, follow, views: Some(views), script, pieces, quiet: 0, given: false };
+    let body = Body::from_stream(stream::unfold(reading, Reading::next));
+    let mut response = ([(header::CONTENT_TYPE, HeaderValue::from_static(media))], body).into_response();
+    if download && let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{id}.{kind}\"")) {
         response.headers_mut().insert(header::CONTENT_DISPOSITION, value);
     }
     Ok(response)
@@ -208,7 +219,7 @@ fn lines(body: Body) -> Response {
 
 fn problem(error: &Error) -> View {
     let what = What::Error { error: error.to_string() };
-    View { seq: u64::MAX, at: portcullis_core::Timestamp::MAX, what }
+    View { seq: u64::MAX, at: portcullis_core::Timestamp::default(), what }
 }
 
 /// A recording on its way to a client.
@@ -219,6 +230,8 @@ struct Reading {
     follow: bool,
     /// `None` once there is no more.
     views: Option<Views>,
+    /// Where a script is asked for.
+    script: Option<Script>,
     pieces: VecDeque<Bytes>,
     quiet: u32,
     /// Whether something was given already.
@@ -236,7 +249,9 @@ impl Reading {
             let views = self.views.take()?;
             // Asked before reading: what was written before the recording ended is then read.
             let is_live = self.api.recordings.is_live(self.id);
-            let (views, text) = blocking(move || read(views)).await.ok()?;
+            let script = self.script.take();
+            let (views, script, text) = blocking(move || read(views, script)).await.ok()?;
+            self.script = script;
             let nothing = text.is_empty();
             // Rights are those of now: a recording is followed for longer than the moment it was asked for in.
             if !nothing && self.given && !self.caller.is_still(&self.api).await {
@@ -268,18 +283,32 @@ impl Reading {
 }
 
 /// Reads some; the reader is given back while there may be more.
-fn read(mut views: Views) -> (Option<Views>, String) {
+fn read(mut views: Views, mut script: Option<Script>) -> (Option<Views>, Option<Script>, String) {
     let mut text = String::new();
     while text.len() < PIECE {
-        match views.next() {
-            None if views.has_ended() => return (None, text),
+        let view = match views.next() {
+            None if views.has_ended() => {
+                text.push_str(&script.take().map(Script::finish).unwrap_or_default());
+                return (None, None, text);
+            }
             None => break,
-            Some(Ok(view)) => text.push_str(&view.to_line()),
-            Some(Err(error)) => {
+            Some(view) => view,
+        };
+        match (view, &mut script) {
+            (Ok(view), None) => text.push_str(&view.to_line()),
+            (Ok(view), Some(script)) => text.push_str(&script.take(&view)),
+            (Err(error), None) => {
                 text.push_str(&problem(&error).to_line());
-                return (None, text);
+                return (None, None, text);
+            }
+            (Err(error), Some(_)) => {
+                text.push_str(&format!(
+                    "\n-- the recording cannot be read on: {}\n",
+                    visible(&error.to_string())
+                ));
+                return (None, None, text);
             }
         }
     }
-    (Some(views), text)
+    (Some(views), script, text)
 }

@@ -255,7 +255,7 @@ async fn decide(
     let request = look_up(api, id).await?;
     let seen = sight(api, &request, caller);
     let Some(by) = caller.principal().map(Arc::clone) else {
-        refused_to_nobody(api, &request, caller.through()).await?;
+        refused(api, &request, None, caller.through(), "the admin token is not a person").await?;
         return Err(Problem::forbidden(
             "may-not-answer",
             "only a person can answer a request, not the admin token",
@@ -318,8 +318,14 @@ pub(crate) async fn answered(
     outcome
 }
 
-/// The audit log has it where somebody tries to answer who is nobody.
-async fn refused_to_nobody(api: &Arc<Api>, request: &Request, through: &'static str) -> Result<(), Problem> {
+/// The audit log has it where somebody tries to answer whose answer is not even held against the rules.
+async fn refused(
+    api: &Arc<Api>,
+    request: &Request,
+    by: Option<Arc<Principal>>,
+    through: &'static str,
+    why: &'static str,
+) -> Result<(), Problem> {
     let asked = Arc::clone(request.asked());
     let api = Arc::clone(api);
     blocking(move || {
@@ -341,10 +347,10 @@ async fn refused_to_nobody(api: &Arc<Api>, request: &Request, through: &'static 
             session: operation.map(|operation| operation.session),
             hash: operation.map(|operation| operation.hash.clone()).unwrap_or_default(),
             reason: String::new(),
-            by: None,
-            by_name: "an administrator".to_owned(),
+            by: by.as_ref().map(|by| by.key()),
+            by_name: by.map_or_else(|| "an administrator".to_owned(), |by| by.name.clone()),
             through: through.to_owned(),
-            note: "the admin token is not a person".to_owned(),
+            note: why.to_owned(),
             lifetime_seconds: None,
             window: None,
             policy: Arc::clone(api.access.policy().version()),

@@ -118,7 +118,8 @@ async fn person(api: &Api, channel: &Notification, user: &str) -> Result<Arc<Pri
     let claimed = Principal {
         provider: provider.name.clone(),
         tenant: Some(entra.tenant.clone()),
-        object_id: subject.value.clone(),
+        // As tokens are read: whoever is blocked is so however the documents write them.
+        object_id: subject.value.to_ascii_lowercase(),
         application_id: None,
         parent_application: None,
         kind: PrincipalKind::User,

@@ -125,10 +125,14 @@ struct Chat {
 
 impl Chat {
     async fn new() -> Self {
+        Self::with(SLACK).await
+    }
+
+    async fn with(notifications: &str) -> Self {
         let (messages, replies) = (Taken::default(), Taken::default());
         let secrets = [("env:SLACK", messages.serve().await), ("env:SIGNING", SIGNING.to_owned())];
         let hook = replies.serve().await;
-        let world = World::with(ConsoleSettings::default(), SLACK, &secrets).await;
+        let world = World::with(ConsoleSettings::default(), notifications, &secrets).await;
         Self { world, replies, hook }
     }
 
@@ -219,4 +223,20 @@ async fn who_may_not_answer_may_not_from_slack_either() {
         ["filed", "answer_refused", "answer_refused"],
         "a stranger is nobody to journal"
     );
+}
+
+#[tokio::test]
+async fn who_is_blocked_answers_nothing_from_slack_however_the_documents_write_their_id() {
+    let upper = SLACK.replace("55aa0000-0000-4000-8000-00000000000a", "55AA0000-0000-4000-8000-00000000000A");
+    let chat = Chat::with(&upper).await;
+    let id = chat.world.asked().await;
+    // Written in capitals: it is the same GUID.
+    let key = "entra/4C5A0D3E-0000-4000-8000-000000000001/55AA0000-0000-4000-8000-00000000000A";
+    let kill = json!({ "identity": key, "reason": "a stolen phone" });
+    assert_eq!(chat.world.admin().post("/kill", &kill).await.status, StatusCode::OK);
+    chat.world.by("sam@contoso.example").get("/policy").await.is_problem(403, "not-allowed");
+    assert_eq!(chat.call(&chat.pressed("U0SAM", "portcullis_approve", &id), SIGNING).await.status, StatusCode::OK);
+    let told = chat.replies.wait(1).await;
+    assert_eq!(told[0]["replace_original"], false, "{told:?}");
+    assert_eq!(chat.world.by("kim@contoso.example").get(&format!("/requests/{id}")).await.json()["state"], "pending");
 }

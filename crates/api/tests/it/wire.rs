@@ -160,7 +160,7 @@ async fn the_proof_says_what_is_covered() {
     world.asked().await;
     let proof = world.by("aud@contoso.example").get("/audit/proof").await.json();
     assert_eq!(proof["key"], "portcullis/test");
-    assert!(proof["checkpoint"]["note"].as_str().unwrap().contains(HOST) == false);
+    assert!(!proof["checkpoint"]["note"].as_str().unwrap().contains(HOST));
     assert_eq!(
         proof["events"].as_u64().unwrap(),
         proof["checkpoint"]["size"].as_u64().unwrap() + proof["lag"].as_u64().unwrap()

@@ -6,8 +6,10 @@ use std::{collections::HashMap, fmt::Write as _};
 use portcullis_core::{SessionFacts, Timestamp, Verdict};
 use portcullis_record::{
     View, What,
-    view::{ColumnView, ParameterView, StatementView, is_invisible},
+    view::{ColumnView, ParameterView, StatementView},
 };
+
+pub use portcullis_record::script::{size, visible};
 
 /// The widest cell of a table, in characters.
 const WIDEST: usize = 60;
@@ -249,26 +251,6 @@ fn width(cell: &str) -> usize {
     cell.chars().count()
 }
 
-/// Text of others for a terminal: what would steer it, reorder it or hide in it is shown as an escape.
-pub fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match c {
-            '\n' => out.push_str("\\n"),
-            '\r' => out.push_str("\\r"),
-            '\t' => out.push_str("\\t"),
-            c if c.is_control() => {
-                let _ = write!(out, "\\x{:02x}", u32::from(c));
-            }
-            c if is_invisible(c) => {
-                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
-            }
-            c => out.push(c),
-        }
-    }
-    out
-}
-
 /// Microseconds as people say them.
 pub fn interval(micros: u64) -> String {
     match micros {
@@ -276,15 +258,6 @@ pub fn interval(micros: u64) -> String {
         1_000..1_000_000 => format!("{}.{:01}ms", micros / 1_000, micros % 1_000 / 100),
         1_000_000..60_000_000 => format!("{}.{:02}s", micros / 1_000_000, micros % 1_000_000 / 10_000),
         _ => crate::output::duration(micros / 1_000_000),
-    }
-}
-
-/// Bytes as people say them.
-pub fn size(bytes: u64) -> String {
-    match bytes {
-        0..1_024 => format!("{bytes} B"),
-        1_024..1_048_576 => format!("{}.{} KiB", bytes / 1_024, bytes % 1_024 * 10 / 1_024),
-        _ => format!("{}.{} MiB", bytes / 1_048_576, bytes % 1_048_576 * 10 / 1_048_576),
     }
 }
 

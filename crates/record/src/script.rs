@@ -4,12 +4,8 @@
 use std::{collections::BTreeMap, fmt::Write as _};
 
 use portcullis_core::{SessionFacts, Verdict};
-use portcullis_record::{
-    View, What,
-    view::{ParameterView, StatementView},
-};
 
-use crate::replay::screen::{size, visible};
+use crate::view::{ParameterView, StatementView, View, What, is_invisible};
 
 /// How texts are written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,6 +17,7 @@ pub enum Exactness {
 }
 
 /// A script in the making: statements wait for their outcome.
+#[derive(Debug)]
 pub struct Script {
     exactness: Exactness,
     open: BTreeMap<u64, (String, StatementView)>,
@@ -28,7 +25,7 @@ pub struct Script {
 
 impl Script {
     /// An empty one.
-    pub fn new(exactness: Exactness) -> Self {
+    pub const fn new(exactness: Exactness) -> Self {
         Self { exactness, open: BTreeMap::new() }
     }
 
@@ -141,6 +138,35 @@ fn parameters(parameters: &[ParameterView]) -> String {
 fn commented(text: &str) -> String {
     let lines = text.split(['\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}']);
     lines.map(|line| format!("-- {}\n", visible(line))).collect()
+}
+
+/// Text of others for a terminal: what would steer it, reorder it or hide in it is shown as an escape.
+pub fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\n' => out.push_str("\\n"),
+            '\r' => out.push_str("\\r"),
+            '\t' => out.push_str("\\t"),
+            c if c.is_control() => {
+                let _ = write!(out, "\\x{:02x}", u32::from(c));
+            }
+            c if is_invisible(c) => {
+                let _ = write!(out, "\\u{{{:x}}}", u32::from(c));
+            }
+            c => out.push(c),
+        }
+    }
+    out
+}
+
+/// Bytes as people say them.
+pub fn size(bytes: u64) -> String {
+    match bytes {
+        0..1_024 => format!("{bytes} B"),
+        1_024..1_048_576 => format!("{}.{} KiB", bytes / 1_024, bytes % 1_024 * 10 / 1_024),
+        _ => format!("{}.{} MiB", bytes / 1_048_576, bytes % 1_048_576 * 10 / 1_048_576),
+    }
 }
 
 #[cfg(test)]
