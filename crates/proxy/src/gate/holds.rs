@@ -304,21 +304,4 @@ impl Judged {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_cancel_counts_only_while_something_waits_and_once() {
-        let interrupt = Interrupt::default();
-        assert!(!interrupt.cancel() && !interrupt.is_cancelled());
-        interrupt.begins();
-        assert!(interrupt.cancel() && interrupt.is_cancelled());
-        // Sent twice, it is still for what waits.
-        assert!(interrupt.cancel());
-        // Looked at again, it stays taken back.
-        interrupt.begins();
-        assert!(interrupt.is_cancelled());
-        assert!(interrupt.ends());
-        assert!(!interrupt.ends() && !interrupt.cancel());
-    }
-}
+mod tests;
