@@ -8,6 +8,7 @@
 )]
 
 mod opening;
+mod people;
 mod requests;
 mod runs;
 mod searching;
