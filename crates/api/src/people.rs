@@ -175,8 +175,15 @@ impl People {
         if api.access.blocked(&person.principal.key()).is_some() {
             return over(person, "an administrator has blocked the identity");
         }
+        let told_by_token = person.principal.expires_at > now;
+        // The documents may have given up asking a directory since the sign-in.
+        if !told_by_token && api.identity.next_recheck(&person.principal).is_none() {
+            return over(person, "its time was over");
+        }
         let principal = match api.identity.recheck(&person.principal).await {
-            Standing::Good(principal) => principal,
+            Standing::Good(principal) if told_by_token => principal,
+            // App roles are in tokens alone: no directory is asked for them, so they are as good as the token that named them.
+            Standing::Good(principal) => Arc::new(Principal { roles: Vec::new(), ..Principal::clone(&principal) }),
             Standing::Revoked { detail } => return over(person, &detail),
             // Groups as old as the sign-in are not good enough for anything.
             Standing::Unknown { detail } => {

@@ -2,10 +2,13 @@
 
 use std::time::Duration;
 
+use aws_lc_rs::digest;
+use portcullis_core::{Clock as _, Principal};
+use portcullis_store::Person;
 use reqwest::{Method, Response, StatusCode};
 use serde_json::json;
 
-use crate::world::{Caller, PATIENCE, World};
+use crate::world::{Caller, PATIENCE, World, documents, policy_of};
 
 async fn opened(caller: &Caller<'_>) -> Response {
     let answer = caller.bare(Method::GET, "/events").send().await.unwrap();
@@ -154,4 +157,31 @@ async fn documents_that_take_long_to_check_wait_for_each_other() {
         let findings = seen.json()["diagnostics"].as_array().unwrap().len();
         assert!((1..=500).contains(&findings), "{findings}");
     }
+}
+
+#[tokio::test]
+async fn a_session_outlives_its_token_but_what_only_the_token_said_does_not() {
+    let world = World::new().await;
+    let now = world.clock.now();
+    let mut principal = Principal::clone(&*world.principal("sam@contoso.example").await);
+    principal.roles = vec!["Portcullis.Admin".to_owned()];
+    principal.expires_at = now.plus(Duration::from_secs(60));
+    let cookie = "5".repeat(64);
+    let mut token_hash = [0; 32];
+    token_hash.copy_from_slice(digest::digest(&digest::SHA256, cookie.as_bytes()).as_ref());
+    let ends_at = now.plus(Duration::from_secs(3_600));
+    let person = Person { token_hash, principal, made_at: now, seen_at: now, ends_at };
+    world.store().put_person(&person).unwrap();
+    let sam = world.with_cookie(&cookie).await;
+    assert_eq!(sam.get("/whoami").await.json()["roles"], json!(["Portcullis.Admin"]));
+    world.clock.advance(Duration::from_secs(61));
+    let later = sam.get("/whoami").await;
+    assert_eq!((later.status, &later.json()["roles"]), (StatusCode::OK, &json!([])), "{later:?}");
+    // Without a directory there is nobody left who says anything.
+    let documents = documents(world.idp.authority().unwrap(), "");
+    let start = documents.find("    liveness:").unwrap();
+    let end = start + documents[start..].find('\n').unwrap();
+    let (policy, ..) = policy_of(&format!("{}{}", &documents[..start], &documents[end..]));
+    world.api.identity.configure(policy.providers()).unwrap();
+    sam.get("/whoami").await.is_problem(401, "not-authenticated");
 }
