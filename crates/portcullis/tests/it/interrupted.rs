@@ -73,6 +73,33 @@ async fn without_an_answer_in_time_it_is_refused() {
 }
 
 #[tokio::test]
+async fn without_an_answer_a_transaction_fails_and_a_commit_rolls_back() {
+    let lab = Lab::asking().await;
+    let token = lab.token(TRIAGE).await;
+    let script = [
+        "BEGIN",
+        "UPDATE orders SET total = 0 WHERE id = 1",
+        RAISE,
+        "SELECT 'not answered'",
+        "ROLLBACK",
+        "BEGIN",
+        "INSERT INTO orders SELECT n, 1 FROM generate_series(100, 104) n",
+        "COMMIT",
+        "SELECT 'sum', sum(total) FROM orders",
+    ];
+    let mut psql = lab.start_psql("shop-brief", &token, &script);
+    psql.wait().await;
+    let log = psql.log();
+    assert_eq!(log.matches("ERROR:  57014").count(), 2, "{log}");
+    assert!(log.contains("25P02") && !log.contains("\nnot answered"), "{log}");
+    assert!(log.contains("sum|280"), "both are rolled back, and the session goes on: {log}");
+    nothing_ran(&lab).await;
+    assert_eq!(lab.ran("COMMIT"), 0);
+    lab.audit(&["--kind", "request"], |rows| rows.iter().filter(|row| row["step"] == "expired").count() == 2)
+        .await;
+}
+
+#[tokio::test]
 async fn ctrl_c_takes_the_request_back() {
     let lab = Lab::asking().await;
     let (token, sam) = (lab.token(TRIAGE).await, lab.person("sam"));

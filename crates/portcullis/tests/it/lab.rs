@@ -176,6 +176,15 @@ impl Lab {
         reqwest::Client::builder().tls_certs_only([certificate]).no_proxy().build().unwrap()
     }
 
+    /// The same, which goes where it is sent only when told to, as a test that plays the browser does.
+    pub fn browser(&self) -> reqwest::Client {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let pem = std::fs::read(self.listeners["certificate"].as_str().unwrap()).unwrap();
+        let certificate = reqwest::Certificate::from_pem(&pem).unwrap();
+        let builder = reqwest::Client::builder().tls_certs_only([certificate]).no_proxy();
+        builder.redirect(reqwest::redirect::Policy::none()).build().unwrap()
+    }
+
     pub fn admin_token(&self) -> String {
         std::fs::read_to_string(self.dir.join("data/admin.token")).unwrap().trim().to_owned()
     }

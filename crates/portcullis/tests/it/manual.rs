@@ -17,15 +17,19 @@ What `portcullis` says of itself: this page is written by `make bless` and check
 |---|---|
 | run it | `gateway`, `demo`, `dev-idp` |
 | look at documents | `check`, `test`, `explain`, `reach` |
-| be an agent | `token`, `whoami`, `connections`, `request` |
+| be an agent | `token`, `whoami`, `connections`, `request`, `withdraw` |
+| sign in as a person | `login`, `logout` |
+| answer what is asked | `requests`, `requests show`, `approve`, `deny`, `review` |
 | see and end what goes on | `sessions`, `watch`, `kill`, `audit search` |
 | see what a session did | `sessions show`, `replay`, `export` |
+| set up a terminal | `completions`, `man` |
 
 **Which gateway.** On its own machine `--config gateway.yaml` (or `PORTCULLIS_CONFIG`) is enough: address, certificate and admin token are
-found in its data directory. From elsewhere: `--gateway URL` and `--ca FILE` (`PORTCULLIS_GATEWAY`, `PORTCULLIS_CA`), and
-`--admin-token-file` for what only administrators may ask.
+found in its data directory. From elsewhere: `--gateway URL` and `--ca FILE` (`PORTCULLIS_GATEWAY`, `PORTCULLIS_CA`). Without any of
+these it is the one gateway you are signed in to. `--admin-token-file` is for what only administrators may ask; you may be one, by your sign-in.
 
-**An agent's token** comes from `--token-file`, from `PORTCULLIS_TOKEN`, or from standard input.
+**Who asks.** An agent's token comes from `--token-file`, from `PORTCULLIS_TOKEN`, or from standard input. Without one it is you, by
+`portcullis login`: the kept token is found and renewed by itself.
 ";
 
 fn help(args: &[&str]) -> String {

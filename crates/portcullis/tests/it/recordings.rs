@@ -419,20 +419,33 @@ async fn a_disk_that_takes_no_recordings_ends_recorded_sessions_and_lets_none_be
 }
 
 #[tokio::test]
-async fn recordings_are_for_administrators_only() {
-    let lab = Lab::new().await;
-    let (http, agent) = (lab.http(), lab.token(TRIAGE).await);
-    for route in ["", "/recording", "/recording?follow=true"] {
-        let url = format!("{}/api/v1/sessions/{SESSION}{route}", lab.url());
-        for request in [http.get(&url), http.get(&url).bearer_auth(&agent)] {
-            assert_eq!(request.send().await.unwrap().status(), 401, "{route}");
+async fn recordings_are_for_auditors_and_administrators() {
+    let lab = Lab::asking().await;
+    let agent = lab.token(TRIAGE).await;
+    lab.psql("shop-db", &agent, "SELECT count(*) FROM orders").await.ok();
+    let ended = lab.audit(&["--kind", "session_ended"], |rows| rows.len() == 1).await;
+    let session = ended[0]["session"].as_str().unwrap();
+    let tokens = [lab.admin_token(), lab.person("robin"), lab.person("sam"), lab.person("alex"), agent];
+    let http = lab.http();
+    for (id, route, expected) in [
+        (session, "", [200, 200, 200, 404, 200]),
+        (session, "/recording", [200, 200, 403, 403, 403]),
+        (session, "/recording?follow=true", [200, 200, 403, 403, 403]),
+        (session, "/recording/events", [200, 200, 403, 403, 403]),
+        (SESSION, "", [404, 404, 404, 404, 404]),
+        (SESSION, "/recording", [404, 404, 403, 403, 403]),
+    ] {
+        let url = format!("{}/api/v1/sessions/{id}{route}", lab.url());
+        assert_eq!(http.get(&url).send().await.unwrap().status(), 401, "{route}");
+        let mut answered = Vec::new();
+        for token in &tokens {
+            answered.push(http.get(&url).bearer_auth(token).send().await.unwrap().status().as_u16());
         }
-        let answer = http.get(&url).bearer_auth(lab.admin_token()).send().await.unwrap();
-        assert_eq!(answer.status(), 404, "{route}");
+        assert_eq!(answered, expected, "{id}{route}");
     }
     for bad in ["nonsense", "ses_..%2f..%2fjournal", "ses_01a0c4506c007000800000000000abcd%00"] {
         let url = format!("{}/api/v1/sessions/{bad}/recording", lab.url());
         let answer = http.get(&url).bearer_auth(lab.admin_token()).send().await.unwrap();
-        assert_eq!(answer.status(), 400, "{bad}");
+        assert_eq!(answer.status(), 404, "{bad}");
     }
 }

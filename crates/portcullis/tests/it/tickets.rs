@@ -68,3 +68,24 @@ async fn an_approved_ticket_outlives_the_gateway_and_is_still_good_once() {
     assert_ne!(id_in(lab.psql("shop-tickets", &token, RAISE).await.err()), request);
     assert_eq!((lab.ran(RAISE), lab.total().await.as_str()), (1, "287"));
 }
+
+#[tokio::test]
+async fn one_identity_cannot_fill_the_inbox() {
+    let lab = Lab::asking_with("limits: { pending_per_identity: 3 }\n").await;
+    let (token, sam) = (lab.token(TRIAGE).await, lab.person("sam"));
+    for number in 0..3 {
+        let sql = format!("UPDATE orders SET total = {number}");
+        assert!(lab.psql("shop-tickets", &token, &sql).await.err().contains("55P03"));
+    }
+    let full = lab.psql("shop-tickets", &token, RAISE).await;
+    assert!(full.err().contains("53400") && full.stderr.contains("3 requests"), "{}", full.stderr);
+    let live = lab.psql("shop-db", &token, RAISE).await;
+    assert!(live.err().contains("53400"), "{}", live.stderr);
+    let asked = lab.as_agent(&token, &["request", "shop-approved", "--reason", "x"]).await;
+    assert!(asked.code == 4 && asked.stderr.contains("3 of your requests"), "{asked:?}");
+    let pending = lab.pending(&sam).await;
+    assert_eq!(pending.len(), 3);
+    lab.as_agent(&token, &["withdraw", id(&pending[0])]).await.ok();
+    assert!(lab.psql("shop-tickets", &token, RAISE).await.err().contains("55P03"), "there is room again");
+    assert_eq!((lab.ran(RAISE), lab.total().await.as_str()), (0, "280"));
+}
