@@ -36,11 +36,12 @@ use stage::Stage;
 /// Shows an identity reaching a real PostgreSQL through the gateway, and checks every step.
 ///
 /// Starts an Entra-shaped identity provider, a throw-away PostgreSQL and a gateway on this machine, walks through what an
-/// agent can and cannot do and what people are asked, and stays up for trying by hand. Needs a PostgreSQL server and psql installed; they are looked
-/// for in PG_BIN, in the PATH and in /usr/lib/postgresql. Stops and removes everything on Ctrl-C.
+/// agent can and cannot do and what people are asked, and stays up for trying by hand. What people are asked, you answer in the
+/// console, or press Enter and the demo answers. Needs a PostgreSQL server and psql installed; they are looked for in PG_BIN, in
+/// the PATH and in /usr/lib/postgresql. Stops and removes everything on Ctrl-C.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// Stop after the last step: exit 0 if every step held, 1 if not
+    /// Ask nobody and stop after the last step: exit 0 if every step held, 1 if not
     #[arg(long)]
     once: bool,
     /// Keep everything in this directory, which must not exist yet, and leave it there

@@ -37,6 +37,11 @@ impl Narrator {
         println!("   {}", self.paint("2", text));
     }
 
+    /// What whoever watches is asked to do.
+    pub(super) fn turn(&self, text: &str) {
+        println!("   {}", self.paint("1;33", text));
+    }
+
     /// A command, as a person would type it.
     pub(super) fn command(&self, line: &str) {
         self.command_of("$", line);

@@ -205,7 +205,7 @@ async fn ask(
     }
     audience.attention();
     if audience.watches() {
-        narrator.note(&format!(
+        narrator.turn(&format!(
             "Your turn: open {}/requests/{id}, sign in as sam, and answer. Or press Enter, and the demo answers as sam.",
             stage.web()
         ));
