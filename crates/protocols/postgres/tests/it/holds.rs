@@ -720,7 +720,7 @@ fn resident() -> usize {
 #[ignore = "takes a minute and half a gigabyte; run by hand"]
 async fn two_hundred_that_wait_with_long_messages_hold_a_bounded_amount() {
     const SESSIONS: usize = 200;
-    let lab = Lab::set_up(Setup { scope: "'*:*'", more: HOLD, pending: 1000, ..Setup::default() }).await;
+    let lab = Lab::set_up(Setup { scope: "'*:*'", more: HOLD, pending: 250, ..Setup::default() }).await;
     let before = resident();
     let mut waiting = Vec::new();
     for number in 0..SESSIONS {

@@ -117,7 +117,10 @@ impl Lab {
         let Setup { version, scope, grant, more, sql, limits, clock, storage, sync, parsers, pending } =
             setup;
         let setup_sql = format!("{SCHEMA}\n{sql}");
-        let server = PgServer::start(PgOptions { version, setup_sql, ..PgOptions::default() }).await;
+        // More requests may wait than usual: more sessions, too.
+        let settings = vec![("max_connections".to_owned(), (pending + 80).to_string())];
+        let server =
+            PgServer::start(PgOptions { version, setup_sql, settings, ..PgOptions::default() }).await;
         let directory = Directory::load(&repository().join("examples/demo/directory.yaml")).unwrap();
         let idp = DevIdp::new(directory, Arc::new(SystemClock)).unwrap().start().await.unwrap();
         let scratch = Scratch::new();
