@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis_core::{
-    AuditEvent, ClientSoftware, ConnectionName, Principal, RequestId, RequestStep, Source, Timestamp,
-    WindowId, event::WindowRequestEvent,
+    AuditEvent, ClientSoftware, ConnectionName, Principal, PrincipalKind, RequestId, RequestStep, Source,
+    Timestamp, WindowId, event::WindowRequestEvent,
 };
 use portcullis_identity::Authenticated;
 use portcullis_policy::{Approval, AskWay, Grant, Policy, When};
@@ -13,7 +13,8 @@ use crate::{
     Access, Ask, RequestRefused, Window, WindowRequest,
     access::facts_of,
     requests::{
-        Asked, Doer, Filed, HoldRefused, Pending, Request, What, WindowAsked, need, said, said_within,
+        Asked, Doer, Filed, HoldRefused, Pending, Request, What, WindowAsked, came_through_a_door, need,
+        own_clients, said, said_within,
     },
     windows::MAX_REASON,
 };
@@ -251,7 +252,9 @@ impl Asking<'_> {
             .filter(|grant| match (self.request.break_glass, grant.when) {
                 (_, When::Always) => false,
                 (false, _) => true,
-                (true, when) => when == When::Approved && grant.may_break_glass(self.principal),
+                (true, when) => {
+                    when == When::Approved && grant.may_break_glass(self.principal) && self.is_by_own_hand()
+                }
             })
             .collect();
         if asked_for.is_empty() {
@@ -265,6 +268,12 @@ impl Asking<'_> {
         asked_for.retain(|grant| grant.applies(&facts).unwrap_or(false));
         asked_for.sort_by_key(|grant| grant.when == When::Approved);
         asked_for.first().map(|grant| Arc::clone(grant)).ok_or(RequestRefused::NotNow)
+    }
+
+    /// What passes over everybody's yes is a person's own act: a token that another application got in their name is not enough.
+    fn is_by_own_hand(&self) -> bool {
+        self.principal.kind != PrincipalKind::User
+            || came_through_a_door(self.principal, &own_clients(&self.policy))
     }
 
     fn lifetime(&self, grant: &Grant) -> Result<Duration, RequestRefused> {

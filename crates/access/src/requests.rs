@@ -23,7 +23,8 @@ mod what;
 
 pub use answer::{AnswerRefused, AnswerRules, Ballot, Terms, WhyNot};
 pub use binding::{Binding, Digest};
-pub(crate) use desk::{Doer, need};
+pub(crate) use answer::came_through_a_door;
+pub(crate) use desk::{Doer, need, own_clients};
 pub use desk::{Filed, Hold, HoldAsk, HoldRefused, Outcome, RequestLimits, UseRefused, Used, Withdrawer};
 pub(crate) use registry::Registry;
 pub(crate) use said::{said, said_within};

@@ -233,7 +233,7 @@ fn same_id(a: &str, b: &str) -> bool {
 
 /// Whether a person came by the gateway's own sign-in, where it has one. A token that another application got in a person's name is
 /// that application's to use: an assistant that may read somebody's mail must not answer requests as them.
-fn came_through_a_door(who: &Principal, own_clients: &[String]) -> bool {
+pub(crate) fn came_through_a_door(who: &Principal, own_clients: &[String]) -> bool {
     let Some(application) = &who.application_id else { return true };
     own_clients.is_empty() || own_clients.iter().any(|client| same_id(client, application))
 }

@@ -91,7 +91,8 @@ impl Access {
     }
 }
 
-fn own_clients(policy: &Policy) -> Vec<String> {
+/// The applications people sign in to the gateway with.
+pub(crate) fn own_clients(policy: &Policy) -> Vec<String> {
     let sign_ins = policy.providers().iter().filter_map(|provider| provider.sign_in.as_ref());
     sign_ins.map(|sign_in| sign_in.client_id.clone()).collect()
 }

@@ -136,6 +136,9 @@ fn breaking_glass_is_for_those_named_with_a_reason_unblocked_and_within_the_cond
     assert_eq!(lab.break_glass(&agent()), Err(RequestRefused::NoBreakGlass));
     assert_eq!(lab.break_glass(&person("kim", &[])), Err(RequestRefused::NothingToAsk));
     let sre = person("sre", &["sre"]);
+    let assistant = Some("9f2c0000-0000-4000-8000-00000000aaaa".to_owned());
+    let by_assistant = Arc::new(portcullis_core::Principal { application_id: assistant, ..(*sre).clone() });
+    assert_eq!(lab.break_glass(&by_assistant), Err(RequestRefused::NoBreakGlass), "not their own hand");
     let silent = WindowRequest { reason: "\0\u{7} ".into(), break_glass: true, ..asking() };
     assert!(matches!(lab.ask(&sre, &silent), Err(RequestRefused::Reason)));
     lab.block(&sre.key());
