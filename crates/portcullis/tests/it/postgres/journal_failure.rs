@@ -10,8 +10,10 @@ use std::{
 };
 
 use portcullis_core::AuditEvent;
-use portcullis_testkit::Scratch;
+use portcullis_testkit::{Scratch, drivers::DriverTarget};
 use serde_json::Value;
+use tokio::task::JoinHandle;
+use tokio_postgres::Client;
 
 use super::{Setup, Stage, client};
 
@@ -36,10 +38,10 @@ async fn full_disk(sync: &str) {
         Stage::start_with(setup, |options| portcullis_testkit::GatewayOptions { program, ..options }).await;
     let token = stage.token().await;
     let target = stage.target("shop", &token);
-    let simple = client::connect(&target).await.unwrap();
-    let prepared = client::connect(&target).await.unwrap();
+    let (simple, simple_end) = session(&target).await;
+    let (prepared, prepared_end) = session(&target).await;
     let insert = prepared.prepare("INSERT INTO written VALUES ($1)").await.unwrap();
-    let in_transaction = client::connect(&stage.target("open", &token)).await.unwrap();
+    let (in_transaction, transaction_end) = session(&stage.target("open", &token)).await;
     in_transaction
         .batch_execute("BEGIN; INSERT INTO written VALUES ('in an open transaction')")
         .await
@@ -55,8 +57,12 @@ async fn full_disk(sync: &str) {
         prepared.execute(&insert, &[&"unrecorded, bound"]).await.map(drop),
         in_transaction.batch_execute("COMMIT /* unrecorded */").await,
     ];
-    for result in ended {
-        let error = result.unwrap_err();
+    for (result, end) in ended.into_iter().zip([simple_end, prepared_end, transaction_end]) {
+        let mut error = result.unwrap_err();
+        if error.as_db_error().is_none() {
+            // The recorder found out first, and the session was over before the statement was sent.
+            error = end.await.unwrap().unwrap_err();
+        }
         let told = error.as_db_error().unwrap_or_else(|| panic!("the client is told why: {error:?}"));
         assert_eq!((told.severity(), told.code().code()), ("FATAL", "57P01"), "{told:?}");
         assert!(told.message().contains("cannot record"), "{told:?}");
@@ -100,6 +106,12 @@ async fn full_disk(sync: &str) {
     while !stage.gateway.cli(&search).await.ok().contains("afterwards") {
         assert!(Instant::now() < deadline, "what is in the journal is never found: {}", stage.gateway.log());
     }
+}
+
+/// A session, and how it ends.
+async fn session(target: &DriverTarget) -> (Client, JoinHandle<Result<(), tokio_postgres::Error>>) {
+    let (client, connection) = client::open(target).await.unwrap();
+    (client, tokio::spawn(connection))
 }
 
 /// Sets the soft and hard limit on the size of files of a running process.
