@@ -48,11 +48,8 @@ use std::{sync::Arc, time::Duration};
 /// How often sessions of people that are over are looked for.
 const TIDY: Duration = Duration::from_secs(30);
 
-/// How often requests that are over are ended.
-const EXPIRE: Duration = Duration::from_secs(1);
-
-/// What goes on beside requests: requests that are over, events for followers, notices for channels, the end of
-/// sessions of people. Until dropped.
+/// What goes on beside requests: events for followers, notices for channels, the end of sessions of people. Until dropped.
+/// Access requests that are over are ended by `proxy`'s supervisor.
 pub async fn background(api: Arc<Api>) {
     let tidy = async {
         loop {
@@ -61,14 +58,5 @@ pub async fn background(api: Arc<Api>) {
             let _ = tokio::task::spawn_blocking(move || api.people.tidy(&api)).await;
         }
     };
-    let requests = async {
-        let mut every = tokio::time::interval(EXPIRE);
-        every.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        loop {
-            every.tick().await;
-            let access = Arc::clone(&api.access);
-            let _ = tokio::task::spawn_blocking(move || access.tidy_requests()).await;
-        }
-    };
-    tokio::join!(requests, hub::feed(Arc::clone(&api)), notices::follow(Arc::clone(&api)), tidy);
+    tokio::join!(hub::feed(Arc::clone(&api)), notices::follow(Arc::clone(&api)), tidy);
 }

@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 pub struct Timestamp(i64);
 
 impl Timestamp {
-    /// The end of time: later than every instant we meet.
-    pub const MAX: Self = Self(253_402_300_799_000_000);
+    /// The end of time: later than every instant we meet, and the last that can be written and read back.
+    pub const MAX: Self = Self(253_402_207_200_000_000);
 
     /// From microseconds since the epoch.
     pub const fn from_micros(micros: i64) -> Self {
@@ -121,6 +121,12 @@ mod tests {
         let at = Timestamp::from_micros(1_790_000_000_123_456);
         assert_eq!(at.to_string(), "2026-09-21T14:13:20.123456Z");
         assert_eq!(at.to_string().parse::<Timestamp>().unwrap(), at);
+    }
+
+    #[test]
+    fn the_end_of_time_reads_back() {
+        let text = serde_json::to_string(&Timestamp::MAX).unwrap();
+        assert_eq!(serde_json::from_str::<Timestamp>(&text).unwrap(), Timestamp::MAX);
     }
 
     #[test]

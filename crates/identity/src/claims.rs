@@ -12,8 +12,8 @@ mod tests;
 
 /// How far the issuer's clock and ours may be apart.
 pub(crate) const SKEW: Duration = Duration::from_secs(60);
-/// Latest date we take for a date: 9999-12-31T23:59:59Z.
-const LAST_SECOND: i64 = 253_402_300_799;
+/// Latest date we take for a date: the last that can be written and read back, late in the year 9999.
+const LAST_SECOND: i64 = Timestamp::MAX.as_seconds();
 /// Longest text claim kept, in bytes. The longest real one is an AWS role ARN or a CI job's subject (under 1 KB).
 const MAX_TEXT: usize = 1024;
 
