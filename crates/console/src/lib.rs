@@ -77,10 +77,11 @@ fn is_of_the_api(name: &str) -> bool {
     matches!(first, "api" | "metrics" | "healthz" | "readyz")
 }
 
-/// Files have an extension, pages have none.
+/// Files have an extension, pages have none; but a connection's page has its name, which may have a dot.
 fn is_page(name: &str) -> bool {
     let last = name.rsplit('/').next().unwrap_or_default();
-    name == PAGE || !last.contains('.') && !name.starts_with(HASHED)
+    let dots = last.contains('.') && !name.starts_with("connections/");
+    name == PAGE || !dots && !name.starts_with(HASHED)
 }
 
 fn file(name: &str, accept_encoding: &str) -> Option<Asset> {
@@ -141,7 +142,15 @@ mod tests {
 
     #[test]
     fn a_path_of_a_page_gets_the_page_and_one_of_the_api_gets_nothing() {
-        for path in ["/", "/requests/req_01", "/sessions/ses_01", "/policy", "/no/such/page", "/index.html"] {
+        for path in [
+            "/",
+            "/requests/req_01",
+            "/sessions/ses_01",
+            "/policy",
+            "/no/such/page",
+            "/connections/prod.db",
+            "/index.html",
+        ] {
             let page = asset(path, "").unwrap();
             assert_eq!(page.content_type, "text/html; charset=utf-8", "{path}");
             assert_eq!((page.cache, page.encoding), (ASK_AGAIN, Encoding::Identity), "{path}");

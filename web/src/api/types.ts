@@ -147,7 +147,7 @@ export interface Decision {
 }
 
 export interface Explanation {
-  outcome: 'allow' | 'deny' | 'hold' | 'needs-request';
+  outcome: 'allow' | 'deny' | 'hold' | 'needs-request' | 'needs-approval';
   decision: Decision;
   operations: { kind: string; text: string; resources: string[]; decision: Decision }[];
   grants: { grant: string; location: string; applies: boolean; why: string }[];

@@ -117,6 +117,12 @@ test('access is asked for: at once by policy, or from a person, or by breaking t
   assert.equal(mock.state.posts.at(-1).body.break_glass, true);
 });
 
+test('the link of a refusal leads to its connection', async () => {
+  await page.goto('/connections/orders-db');
+  await page.getByRole('heading', { name: 'orders-db', exact: true }).waitFor();
+  assert.deepEqual(await page.locator('li.card h2').allTextContents(), ['orders-db']);
+});
+
 test('a pair of the matrix is the path through groups and rules', async () => {
   await page.goto('/reach');
   await page.getByRole('button', { name: /deploy-agent reaches orders-db/ }).click();
