@@ -93,6 +93,23 @@ pub fn resolve_function_call(oid: u32, catalog: &dyn Catalog, text: Arc<str>) ->
     Resolved { operation, opaque, settings: Vec::new(), leaves_read_only: false }
 }
 
+pub(crate) const NOT_PREPARABLE: &str = "it runs by name what `PREPARE` cannot make; run that by itself";
+
+/// Whether `EXECUTE` may run it. A Parse message gives any statement a name, and the server then runs it by that name, a COMMIT as
+/// well: what ends a transaction, changes names or structure must be seen for what it is, where it stands.
+pub(crate) fn is_preparable(statement: &Statement) -> bool {
+    const RUN_BY_NAME: [&str; 13] = [
+        "delete", "execute", "explain", "fetch", "insert", "merge", "move", "reset", "select", "set", "show",
+        "update", "values",
+    ];
+    statement.transaction.is_none()
+        && matches!(
+            statement.effect,
+            None | Some(SessionEffect::Execute { .. } | SessionEffect::Fetch { .. })
+        )
+        && statement.kinds.iter().all(|kind| RUN_BY_NAME.contains(&kind.as_str()))
+}
+
 /// Pairs under construction: columns of the same pair are merged.
 type Pairs = BTreeMap<(Verb, String, Option<String>), BTreeSet<Box<str>>>;
 
@@ -298,8 +315,12 @@ impl<'a> Resolver<'a> {
         if depth >= MAX_NESTING {
             return self.refuse("prepared statements are nested too deeply");
         }
+        let runs = matches!(statement.effect, Some(SessionEffect::Execute { .. }));
         for analysis in found {
             for inner in analysis.statements() {
+                if runs && !is_preparable(inner) {
+                    self.refuse(NOT_PREPARABLE);
+                }
                 self.statement(inner, depth + 1);
             }
         }

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     Analysis, Catalog, SearchPaths, SessionEffect, SessionState, Statement,
-    resolve::{self, Code},
+    resolve::{self, Code, NOT_PREPARABLE, is_preparable},
     settings::encoding_is_safe,
 };
 
@@ -409,6 +409,9 @@ impl<'a> Judge<'a> {
         relations.earlier |= is_fetch(statement);
         let judge = Judge { relations: &relations, ..*self };
         for inner in session.iter().flat_map(|analysis| analysis.statements()) {
+            if !is_fetch(statement) && !is_preparable(inner) {
+                return self.refuse_any(NOT_PREPARABLE);
+            }
             all.push(judge.statement(inner, depth + 1)?);
         }
         let mut all = all.into_iter();

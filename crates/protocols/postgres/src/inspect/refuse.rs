@@ -135,6 +135,12 @@ impl Refusals {
         Self { prefix, next: 0, waiting: HashMap::new() }
     }
 
+    /// A name of our own for a statement of the upstream session: none that a client could have taken.
+    fn own_name(&mut self) -> Vec<u8> {
+        self.next += 1;
+        format!("{}{}", self.prefix, self.next).into_bytes()
+    }
+
     fn stand_in(&mut self, refused: Refused, out: &mut BytesMut) {
         self.next += 1;
         let portal = format!("{}{}", self.prefix, self.next);
@@ -173,18 +179,18 @@ impl Inspector {
         refused: Refused,
         out: &mut Outputs,
     ) -> Result<(), Stop> {
-        const NAME: &[u8] = b"portcullis rollback";
+        let name = self.refusals.own_name();
         out.up.push_with(|up| {
-            frontend::Parse::encode(up, NAME, b"ROLLBACK", &[]);
-            Bind::encode(up, NAME, NAME, &[], &[], &[]);
-            frontend::Execute { portal: NAME, max_rows: 0 }.encode(up);
-            frontend::close(up, frontend::Named { target: frontend::Target::Statement, name: NAME });
+            frontend::Parse::encode(up, &name, b"ROLLBACK", &[]);
+            Bind::encode(up, &name, &name, &[], &[], &[]);
+            frontend::Execute { portal: &name, max_rows: 0 }.encode(up);
+            frontend::close(up, frontend::Named { target: frontend::Target::Statement, name: &name });
         });
         for _ in 0..4 {
             self.flight.gather();
             self.results.expected.push(Expect::Ours);
         }
-        self.commits.clear();
+        // What ran counts until the server says that no transaction is open: should this fail, a savepoint leads back to it.
         self.refuse(unit, refused, out)
     }
 
