@@ -234,7 +234,8 @@ impl Postgres {
         let connection = &permit.connection().name;
         let masks = database.work_out_masks(&self.gate, connection, &rules, &catalog).await;
         let masks = masks.map_err(catalog_error)?;
-        let judge = Judge::new(Arc::clone(&self.analyzer), database, catalog, rules, masks, paths, user);
+        let mut judge = Judge::new(Arc::clone(&self.analyzer), database, catalog, rules, masks, paths, user);
+        judge.begins_with(&parameters);
         let (mut key, interrupt) = (None, Arc::<Interrupt>::default());
         if let Some(cancel) = &upstream.cancel {
             let value = Cancellable { permit, key: cancel.clone(), interrupt: Arc::clone(&interrupt) };

@@ -288,6 +288,7 @@ impl Inspector {
 
     /// What the server reports of its settings. Two of them decide how it reads text; one whether it still refuses writes.
     pub(super) fn parameter(&mut self, name: &[u8], value: &[u8]) -> Result<(), EndReason> {
+        self.judge.setting_is(name, value);
         match (name, value) {
             (b"standard_conforming_strings", value) => self.encoding.standard_strings = value == b"on",
             (b"client_encoding", value) => self.encoding.utf8 = matches!(value, b"UTF8" | b"SQL_ASCII"),

@@ -379,7 +379,7 @@ impl Inspector {
         let policy = self.judge.rules().policy_version().to_string();
         let name = &permit.connection().name;
         Binding {
-            digest: digest(subject, why, by_name),
+            digest: digest(subject, why, by_name, &self.judge.meaning(facts.session)),
             principal: permit.principal().key(),
             session: facts.session,
             connection: facts.connection.clone().unwrap_or_else(|| name.clone()),

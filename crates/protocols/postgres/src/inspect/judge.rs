@@ -3,7 +3,7 @@
 //! A cached judgement counts only while nothing it depends on has changed: rules, catalog, search paths, temporary
 //! relations. Each change starts a new epoch.
 //!
-//! `gates` is what commits wait for and what runs by name, `function` what FunctionCall messages are, `looks` what results are, `path` the search path, `unread` what happens to texts that are not analysed.
+//! `gates` is what commits wait for and what runs by name, `function` what FunctionCall messages are, `looks` what results are, `meaning` what texts mean besides their names, `path` the search path, `unread` what happens to texts that are not analysed.
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -32,11 +32,13 @@ use crate::{
 mod function;
 mod gates;
 mod looks;
+mod meaning;
 mod path;
 mod unread;
 
 use gates::{at_gate, gated_by, gates};
 use looks::{Look, Made};
+use meaning::Meaning;
 use path::Alone;
 use unread::opaque_operation;
 
@@ -84,6 +86,7 @@ pub(crate) struct Judge {
     user: Box<str>,
     /// The role may be another than the one that logged in: `$user` in a search path is not known then.
     role_moved: bool,
+    meaning: Meaning,
 }
 
 struct Cached {
@@ -171,6 +174,7 @@ impl Judge {
             reported: None,
             user: user.into(),
             role_moved: false,
+            meaning: Meaning::default(),
         }
     }
 
@@ -401,6 +405,7 @@ impl Judge {
             self.cache.remove(&verdicts.shape);
         }
         self.role_moved |= opaque;
+        self.means_from_now(analysis, &settings, opaque);
         if opaque && !self.paths.is_unknown() {
             self.paths.add_unknown();
             self.epoch += 1;

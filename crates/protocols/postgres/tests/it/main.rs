@@ -14,6 +14,7 @@ mod blast;
 mod commit_gate;
 mod denials;
 mod evasion;
+mod hold_attacks;
 mod holds;
 mod hostile;
 mod lab;

@@ -4,9 +4,9 @@ use portcullis_access::requests::{Digest, Mode};
 
 use super::{ByName, Given, Subject, Why};
 
-/// Over the message as it goes upstream, the texts it refers to by name, the declared types, what all of it was judged to do, which
-/// rules hold it, and what ran before it where it commits.
-pub(super) fn digest(subject: &Subject<'_>, why: &Why, by_name: &[ByName]) -> Digest {
+/// Over the message as it goes upstream, the texts it refers to by name, the declared types, what all of it was judged to do, the
+/// settings that decide what it means, which rules hold it, and what ran before it where it commits.
+pub(super) fn digest(subject: &Subject<'_>, why: &Why, by_name: &[ByName], meaning: &str) -> Digest {
     let types: Vec<u8> = subject.types.iter().flat_map(|oid| oid.to_be_bytes()).collect();
     let resources = format!("{:?}", why.resources);
     let rules = why.rules.iter().map(|rule| rule.rule.name.as_str()).collect::<Vec<_>>().join("\n");
@@ -21,11 +21,12 @@ pub(super) fn digest(subject: &Subject<'_>, why: &Why, by_name: &[ByName]) -> Di
         }
         _ => [b"", subject.bytes, b"", b""],
     };
-    let fixed: [&[u8]; 6] = [
+    let fixed: [&[u8]; 7] = [
         b"postgres",
         subject.text.as_bytes(),
         &types,
         resources.as_bytes(),
+        meaning.as_bytes(),
         rules.as_bytes(),
         ran.as_bytes(),
     ];

@@ -59,6 +59,9 @@ impl Judge {
     pub(in crate::inspect) fn calls(&mut self, oid: u32) {
         let resolved = portcullis_sql::resolve_function_call(oid, &*self.catalog, "".into());
         self.role_moved |= resolved.opaque;
+        if resolved.opaque {
+            self.means_another();
+        }
         if resolved.opaque && !self.paths.is_unknown() {
             self.paths.add_unknown();
             self.epoch += 1;

@@ -87,10 +87,12 @@ impl Judge {
     /// A sync point was answered.
     pub(in crate::inspect) fn answered(&mut self, errored: bool) {
         self.errored |= errored;
+        self.meaning_answered(errored);
     }
 
     /// Nothing is in flight any more.
     pub(in crate::inspect) fn landed(&mut self, outside_transaction: bool) {
+        self.meaning_landed(outside_transaction);
         if outside_transaction && std::mem::replace(&mut self.restructured, false) {
             self.database.invalidate();
             self.epoch += 1;
