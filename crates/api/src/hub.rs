@@ -11,7 +11,7 @@ use std::{
 
 use portcullis_access::requests::Request;
 use portcullis_client::EventId;
-use portcullis_core::{Clock, PrincipalKey, SessionId};
+use portcullis_core::{Clock, PrincipalKey, PrincipalKind, SessionId};
 use portcullis_policy::{Approval, Role};
 use serde_json::{Value, json};
 use tokio::sync::{broadcast::error::RecvError, watch};
@@ -23,6 +23,8 @@ const KEPT: usize = 4096;
 /// Streams at once, of everybody and of one identity.
 const MAX_STREAMS: usize = 200;
 const MAX_OWN: usize = 5;
+/// Of these, kept for people and whoever has a role: a fleet of agents that follow does not blind those who answer them.
+const KEPT_FOR_PEOPLE: usize = 100;
 /// How often sessions and the policy are looked at.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -135,11 +137,17 @@ impl Hub {
     }
 
     /// A place for a stream.
-    pub(crate) fn enter(self: &Arc<Self>, who: Option<PrincipalKey>) -> Result<Place, Problem> {
+    pub(crate) fn enter(self: &Arc<Self>, caller: &Caller) -> Result<Place, Problem> {
+        let is_person = caller.principal().is_none_or(|who| who.kind == PrincipalKind::User);
+        self.place(caller.key(), is_person || caller.roles().has(Role::Viewer))
+    }
+
+    fn place(self: &Arc<Self>, who: Option<PrincipalKey>, preferred: bool) -> Result<Place, Problem> {
+        let most = if preferred { MAX_STREAMS } else { MAX_STREAMS - KEPT_FOR_PEOPLE };
         let mut streams = self.streams.lock().unwrap_or_else(PoisonError::into_inner);
         let all: usize = streams.values().sum();
         let own = streams.get(&who).copied().unwrap_or_default();
-        if all >= MAX_STREAMS || own >= MAX_OWN {
+        if all >= most || own >= MAX_OWN {
             return Err(Problem::too_many(5));
         }
         streams.insert(who.clone(), own + 1);
@@ -319,11 +327,20 @@ mod tests {
     #[test]
     fn streams_are_counted_and_given_back() {
         let hub = Hub::new(&SystemClock);
-        let places: Vec<_> = (0..MAX_OWN).map(|_| hub.enter(None).unwrap()).collect();
-        assert!(hub.enter(None).is_err());
+        let places: Vec<_> = (0..MAX_OWN).map(|_| hub.place(None, true).unwrap()).collect();
+        assert!(hub.place(None, true).is_err());
         let other = PrincipalKey { provider: "p".to_owned(), tenant: None, object_id: "o".to_owned() };
-        assert!(hub.enter(Some(other)).is_ok());
+        assert!(hub.place(Some(other), false).is_ok());
         drop(places);
-        assert!(hub.enter(None).is_ok());
+        assert!(hub.place(None, true).is_ok());
+    }
+    #[test]
+    fn agents_leave_places_for_people() {
+        let hub = Hub::new(&SystemClock);
+        let key =
+            |n: usize| PrincipalKey { provider: "p".to_owned(), tenant: None, object_id: n.to_string() };
+        let places: Vec<_> = (0..MAX_STREAMS).filter_map(|n| hub.place(Some(key(n)), false).ok()).collect();
+        assert_eq!(places.len(), MAX_STREAMS - KEPT_FOR_PEOPLE);
+        assert!(hub.place(Some(key(999)), true).is_ok());
     }
 }

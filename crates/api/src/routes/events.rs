@@ -33,7 +33,7 @@ pub(super) async fn events(
 ) -> Result<Response, Problem> {
     let last = headers.get("last-event-id").and_then(|value| value.to_str().ok());
     let last: Option<Option<EventId>> = last.map(|text| text.parse().ok());
-    let place = api.hub.enter(caller.key())?;
+    let place = api.hub.enter(&caller)?;
     let mut pieces = VecDeque::new();
     let seen = match last {
         None => api.hub.last(),
