@@ -170,6 +170,38 @@ async fn of_two_that_connect_one_may_leave_and_the_other_still_gets_in() {
 }
 
 #[tokio::test]
+async fn a_request_made_by_connecting_outlives_the_gateway_and_opens_at_the_next_connect() {
+    let mut lab = Lab::asking().await;
+    let (token, sam) = (lab.token(TRIAGE).await, lab.person("sam"));
+    let mut psql = lab.start_psql("shop-connect", &token, &["SELECT 1"]);
+    let request = lab.waiting(&sam, |_| true).await;
+    lab.gateway.kill_hard();
+    assert!(!psql.wait().await.success());
+    lab.restart().await;
+    lab.server_saw_nobody();
+    assert_eq!(lab.request(&sam, id(&request)).await["state"], "pending");
+    lab.approve(&sam, id(&request)).await.ok();
+    assert_eq!(lab.psql("shop-connect", &token, "SELECT count(*) FROM orders").await.ok(), "7");
+}
+
+#[tokio::test]
+async fn a_grant_that_goes_sends_away_who_waits_to_come_in() {
+    let lab = Lab::asking().await;
+    let (token, sam) = (lab.token(TRIAGE).await, lab.person("sam"));
+    let mut psql = lab.start_psql("shop-connect", &token, &["SELECT 1"]);
+    let request = lab.waiting(&sam, |_| true).await;
+    lab.edit_policy(
+        "connection: shop-connect\n    to: group:incident-triage-agents",
+        "connection: shop-connect\n    to: group:sync-agents",
+    );
+    assert!(!psql.wait().await.success());
+    assert!(psql.log().contains("FATAL") && psql.log().contains("withdrawn"), "{}", psql.log());
+    assert_eq!(lab.request(&sam, id(&request)).await["state"], "withdrawn");
+    assert_eq!(lab.approve(&sam, id(&request)).await.code, 4);
+    lab.server_saw_nobody();
+}
+
+#[tokio::test]
 async fn connecting_is_refused_with_the_note_of_a_no() {
     let lab = Lab::asking().await;
     let (token, sam) = (lab.token(TRIAGE).await, lab.person("sam"));

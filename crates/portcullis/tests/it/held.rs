@@ -48,6 +48,11 @@ async fn an_unqualified_update_from_psql_waits_for_a_person_and_runs_once() {
     let verdicts: Vec<_> = decided.iter().map(|row| row["decision"].as_str().unwrap()).collect();
     assert_eq!(verdicts, ["hold", "allow"]);
     assert!(decided[1]["reason"].as_str().unwrap().contains("sam"), "{:#}", decided[1]);
+    let session = operation["session"].as_str().unwrap();
+    let replay = lab.cli(&["replay", session, "--instant"]).await;
+    let held = replay.ok().find("HELD by guardrail `every row needs a person`");
+    let allowed = replay.stdout.find("allowed by guardrail `every row needs a person`");
+    assert!(held.is_some() && held < allowed && replay.stdout.contains("-- UPDATE 7"), "{}", replay.stdout);
 
     // The very same again is another request.
     let mut again = lab.start_psql("shop-db", &token, &[RAISE]);

@@ -167,6 +167,21 @@ async fn kill_9_of_the_gateway_runs_nothing_and_withdraws_what_waited() {
 }
 
 #[tokio::test]
+async fn a_gateway_that_stops_in_order_says_so_and_withdraws_what_waited() {
+    let mut lab = Lab::asking_with("limits: { drain: 1s }\n").await;
+    let (token, sam) = (lab.token(TRIAGE).await, lab.person("sam"));
+    let mut psql = lab.start_psql("shop-db", &token, &[RAISE]);
+    let request = lab.waiting(&sam, |_| true).await;
+    assert!(lab.gateway.terminate().await.success());
+    assert!(!psql.wait().await.success());
+    assert!(psql.log().contains("57P01"), "{}", psql.log());
+    lab.restart().await;
+    assert_eq!(lab.request(&sam, id(&request)).await["state"], "withdrawn");
+    assert_eq!(lab.step_names(id(&request), "withdrawn").await, ["filed", "withdrawn"]);
+    nothing_ran(&lab).await;
+}
+
+#[tokio::test]
 async fn a_kill_ends_the_session_and_its_request() {
     let lab = Lab::asking().await;
     let (token, sam) = (lab.token(TRIAGE).await, lab.person("sam"));
