@@ -21,9 +21,9 @@ mod store;
 pub(crate) mod tests;
 mod what;
 
+pub(crate) use answer::came_through_a_door;
 pub use answer::{AnswerRefused, AnswerRules, Ballot, Terms, WhyNot};
 pub use binding::{Binding, Digest};
-pub(crate) use answer::came_through_a_door;
 pub(crate) use desk::{Doer, need, own_clients};
 pub use desk::{Filed, Hold, HoldAsk, HoldRefused, Outcome, RequestLimits, UseRefused, Used, Withdrawer};
 pub(crate) use registry::Registry;

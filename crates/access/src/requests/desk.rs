@@ -13,8 +13,8 @@ mod tidying;
 mod using;
 
 pub(crate) use filing::need;
-pub(crate) use standing::own_clients;
 pub use filing::{Filed, Hold, HoldAsk, HoldRefused};
+pub(crate) use standing::own_clients;
 pub(crate) use steps::Doer;
 pub use tidying::Withdrawer;
 pub use using::{UseRefused, Used};

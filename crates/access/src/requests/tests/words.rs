@@ -13,7 +13,11 @@ fn control_characters_are_blanks_and_all_else_stays_as_written() {
     assert_eq!(said(" a\0b\u{1b}[31mc\r\nd\te\u{85}f "), "a b [31mc  d e f");
     let kept = "für “alle” \u{202e}rtl\u{2066} 日本 👩‍💻";
     assert_eq!(said(kept), kept, "direction marks are for surfaces to show");
-    assert_eq!(said("\u{200b} \u{3164}\u{2800}\u{202e}\u{e0041}\u{feff}"), "", "what cannot be seen is no reason");
+    assert_eq!(
+        said("\u{200b} \u{3164}\u{2800}\u{202e}\u{e0041}\u{feff}"),
+        "",
+        "what cannot be seen is no reason"
+    );
 }
 
 #[test]
