@@ -183,7 +183,9 @@ impl People {
         let principal = match api.identity.recheck(&person.principal).await {
             Standing::Good(principal) if told_by_token => principal,
             // App roles are in tokens alone: no directory is asked for them, so they are as good as the token that named them.
-            Standing::Good(principal) => Arc::new(Principal { roles: Vec::new(), ..Principal::clone(&principal) }),
+            Standing::Good(principal) => {
+                Arc::new(Principal { roles: Vec::new(), ..Principal::clone(&principal) })
+            }
             Standing::Revoked { detail } => return over(person, &detail),
             // Groups as old as the sign-in are not good enough for anything.
             Standing::Unknown { detail } => {

@@ -235,8 +235,14 @@ async fn who_is_blocked_answers_nothing_from_slack_however_the_documents_write_t
     let kill = json!({ "identity": key, "reason": "a stolen phone" });
     assert_eq!(chat.world.admin().post("/kill", &kill).await.status, StatusCode::OK);
     chat.world.by("sam@contoso.example").get("/policy").await.is_problem(403, "not-allowed");
-    assert_eq!(chat.call(&chat.pressed("U0SAM", "portcullis_approve", &id), SIGNING).await.status, StatusCode::OK);
+    assert_eq!(
+        chat.call(&chat.pressed("U0SAM", "portcullis_approve", &id), SIGNING).await.status,
+        StatusCode::OK
+    );
     let told = chat.replies.wait(1).await;
     assert_eq!(told[0]["replace_original"], false, "{told:?}");
-    assert_eq!(chat.world.by("kim@contoso.example").get(&format!("/requests/{id}")).await.json()["state"], "pending");
+    assert_eq!(
+        chat.world.by("kim@contoso.example").get(&format!("/requests/{id}")).await.json()["state"],
+        "pending"
+    );
 }
