@@ -2,6 +2,7 @@
 
 use std::{collections::VecDeque, sync::Arc};
 
+use portcullis_access::requests::Digest;
 use portcullis_core::EndReason;
 use portcullis_policy::SessionRules;
 use portcullis_sql::SessionEffect;
@@ -23,7 +24,7 @@ use crate::{
     session::{
         expected::{AtGate, Expect, Plan},
         flight::Effect,
-        names::{Portal, Prepared},
+        names::{Approved, Portal, Prepared},
         outputs::Outputs,
     },
 };
@@ -127,7 +128,8 @@ impl Inspector {
             // What was approved is what is bound: without it the note refuses.
             verdicts.hold = judged.hold;
             let by_name = self.judge.runs_by_name(&judged.prepared, &self.names, &self.flight);
-            approved = by_name.ok().map(|by_name| Box::new(digest_by_name(&by_name)));
+            let by_name = by_name.ok().map(|by_name| digest_by_name(&by_name));
+            approved = Some(Box::new(Approved { by_name, meaning: self.meaning_now() }));
         }
         let Begun { plans, gated } = self.begin(&judged.prepared, out, verdicts, bound)?;
         let (plan, gated) = (plans.into_iter().next(), gated.into_iter().next().map(|(_, gated)| gated));
@@ -180,7 +182,8 @@ impl Inspector {
         if !fresh && let Err(refused) = self.judge_again(name) {
             return self.refuse(Unit::Extended, *refused, out);
         }
-        if let Err(refused) = self.judge_late(name) {
+        let judged = self.judge_late(name).and_then(|()| self.judge_approved(name));
+        if let Err(refused) = judged {
             return self.refuse(Unit::Extended, *refused, out);
         }
         let plan = match self.plan_of(name) {
@@ -277,21 +280,26 @@ impl Inspector {
 
     /// Judges a portal again that looks its names up when it runs: what they mean by now is what it does.
     fn judge_late(&mut self, name: &[u8]) -> Result<(), Box<refuse::Refused>> {
-        let Some(Portal { prepared, plan, late: Some(late), approved, .. }) = self.names.portal(name) else {
+        let Some(Portal { prepared, plan, late: Some(late), approved, gated, .. }) = self.names.portal(name)
+        else {
             return Ok(());
         };
         if late.epoch == self.judge.epoch() && !prepared.asks_session() {
             return Ok(());
         }
         let (prepared, plan, late) = (Arc::clone(prepared), plan.clone(), late.clone());
-        let approved = approved.as_deref().copied();
+        let (approved, gated) = (approved.as_deref().copied(), gated.is_some());
         let verdicts = self.judge.statements(&prepared, &self.session, &self.names, &self.flight)?;
         let now = self.judge.late(&verdicts);
         // What was approved was approved with the texts that it runs by name: another text of the same tables is another operation.
         let by_name = self.judge.runs_by_name(&prepared, &self.names, &self.flight);
         let by_name = by_name.ok().map(|by_name| digest_by_name(&by_name));
-        let unapproved = verdicts.hold.is_some() && (approved.is_none() || approved != by_name);
+        let of_then = approved.and_then(|approved| approved.by_name);
+        let unapproved = verdicts.hold.is_some() && (of_then.is_none() || of_then != by_name);
+        // What counts at commit was counted on when it was bound, or is not counted at all.
+        let uncounted = verdicts.gates && !gated;
         if unapproved
+            || uncounted
             || now.as_ref().is_none_or(|now| now.resources != late.resources)
             || !self.judge.looks_like(&verdicts, plan.as_deref())
         {
@@ -303,6 +311,23 @@ impl Inspector {
             portal.late = now;
         }
         Ok(())
+    }
+
+    /// A portal that a person said yes to runs under the settings that it was approved under.
+    fn judge_approved(&mut self, name: &[u8]) -> Result<(), Box<refuse::Refused>> {
+        let Some(Portal { prepared, approved: Some(approved), .. }) = self.names.portal(name) else {
+            return Ok(());
+        };
+        if approved.meaning == self.meaning_now() {
+            return Ok(());
+        }
+        let prepared = Arc::clone(prepared);
+        let why = "settings that decide what it means have changed since it was approved; bind it again";
+        Err(Box::new(self.judge.meant_otherwise(&prepared, why, &self.session)))
+    }
+
+    fn meaning_now(&self) -> Digest {
+        Digest::of([self.judge.meaning(self.session.permit().facts().session).as_bytes()])
     }
 
     /// Everything an `Execute` of this portal or cursor can run: see [`Names::runnable`](crate::session::names::Names::runnable).

@@ -47,10 +47,19 @@ pub(crate) struct Portal {
     pub(crate) late: Option<Late>,
     /// Counts the session's Binds.
     pub(crate) serial: u64,
-    /// A person said yes to it: what it runs by name was this, and must be when it runs.
-    pub(crate) approved: Option<Box<Digest>>,
+    /// A person said yes to it: it must mean then what it meant.
+    pub(crate) approved: Option<Box<Approved>>,
     /// Its commit may have to wait for a person.
     pub(crate) gated: Option<Arc<Gated>>,
+}
+
+/// What a portal meant when a person said yes to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Approved {
+    /// What it runs by name, where that was certain.
+    pub(crate) by_name: Option<Digest>,
+    /// The settings that decide what it means: much of a statement is worked out as it runs, row security among it.
+    pub(crate) meaning: Digest,
 }
 
 /// A statement whose names are looked up when it runs, not when it is bound (`COPY`, `EXECUTE`, `FETCH`, whatever changes structure): it

@@ -78,22 +78,52 @@ async fn a_commit_that_is_run_by_name_is_a_commit() {
 async fn what_a_portal_runs_by_name_is_counted_as_what_it_is_by_then() {
     let gate = GATE.replace("[insert, update, delete, merge, copy]", "[update, delete]");
     let lab = lab(&gate).await;
-    let mut raw = raw(&lab).await;
-    raw.query("BEGIN").send(1).await;
-    raw.parse("x", "INSERT INTO orders DEFAULT VALUES").parse("e", "EXECUTE x").bind("p", "e", &[]);
-    raw.sync().send(1).await;
-    raw.query("DEALLOCATE x").send(1).await;
-    raw.parse("x", "DELETE FROM orders").sync().send(1).await;
-    let said = raw.execute("p").sync().send(1).await;
-    if said.iter().any(|said| said.starts_with("E:")) {
-        raw.query("ROLLBACK").send(1).await;
-    } else {
-        raw.query("COMMIT");
-        let (said, _) = tokio::join!(raw.send(1), lab.deny("no"));
-        assert_eq!(said, ["E:42501", "Z:I"]);
+    for (bound, by_then) in [
+        ("INSERT INTO orders DEFAULT VALUES", "DELETE FROM orders"),
+        ("INSERT INTO orders (note) VALUES ('late')", "UPDATE orders SET note = 'late'"),
+    ] {
+        let mut raw = raw(&lab).await;
+        raw.query("BEGIN").send(1).await;
+        raw.parse("x", bound).parse("e", "EXECUTE x").bind("p", "e", &[]).sync().send(1).await;
+        raw.query("DEALLOCATE x").send(1).await;
+        let mark = lab.server.log().len();
+        raw.parse("x", by_then).sync().send(1).await;
+        let said = raw.execute("p").sync().send(1).await;
+        assert_eq!(said, ["E:42501", "Z:E"], "{by_then}");
+        assert!(raw.error().contains("bind it again"), "{}", raw.error());
+        raw.query("COMMIT").send(1).await;
+        assert_eq!(ran(&lab, mark, "EXECUTE x"), 0, "{by_then}");
+        let denied = lab.verdicts().into_iter().rfind(|it| it.0 == Verdict::Deny).unwrap();
+        assert_eq!(denied.2, "EXECUTE x");
     }
     let left: i64 = lab.superuser().await.query_one("SELECT count(*) FROM orders", &[]).await.unwrap().get(0);
-    assert_eq!(left, 1000);
+    assert_eq!((left, noted(&lab, "late").await), (1000, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_portal_runs_under_the_settings_that_it_was_approved_under() {
+    let lab = lab(HOLD).await;
+    let mut raw = raw(&lab).await;
+    let text = "UPDATE orders SET note = current_setting('app.tenant')";
+    let run = async |raw: &mut Raw, between: &str| {
+        raw.query("BEGIN").query("SET app.tenant = 'one'").send(2).await;
+        raw.parse("", text).bind("p", "", &[]).sync();
+        tokio::join!(raw.send(1), lab.approve());
+        raw.query(between).send(1).await;
+        raw.execute("p").sync().send(1).await
+    };
+    let mark = lab.server.log().len();
+    let said = run(&mut raw, "SET app.tenant = 'two'").await;
+    assert_eq!(said, ["E:42501", "Z:E"]);
+    assert!(raw.error().contains("bind it again"), "{}", raw.error());
+    raw.query("COMMIT").send(1).await;
+    assert_eq!((ran(&lab, mark, "execute p"), noted(&lab, "two").await), (0, 0));
+    assert!(lab.verdicts().iter().any(|it| it.0 == Verdict::Deny && it.2 == text));
+    // What changes nothing of that is nobody's concern.
+    let said = run(&mut raw, "SET statement_timeout = '1h'").await;
+    assert_eq!(said, ["C:UPDATE 1000", "Z:T"]);
+    raw.query("COMMIT").send(1).await;
+    assert_eq!(noted(&lab, "one").await, 1000);
 }
 
 #[tokio::test(flavor = "multi_thread")]
