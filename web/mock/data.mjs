@@ -224,8 +224,8 @@ export function connections(all) {
   const about = { 'prod-logs': 'what the services log', 'shop-db': 'customers, orders, payments', 'orders-db': 'the order ledger', warehouse: 'copies for reports', 'billing-db': 'invoices and dunning' };
   const grants = {
     'orders-db': [{ grant: 'break-glass-orders', when: 'approved', lifetime_seconds: 1800, scope: ['*:*'], recorded: true, conditional: false, approvers: ['group:oncall'], approvals: 1, reason_required: true, break_glass: true }],
-    'prod-logs': [{ grant: 'oncall-logs', when: 'requested', lifetime_seconds: 900, scope: ['read:*'], recorded: true, conditional: false }],
-    warehouse: [{ grant: 'reports', when: 'always', scope: ['read:*'], recorded: true, conditional: true }],
+    'prod-logs': [{ grant: 'oncall-logs', when: 'requested', lifetime_seconds: 900, scope: ['read:*'], recorded: true, conditional: false, reason_required: false }],
+    warehouse: [{ grant: 'reports', when: 'always', scope: ['read:*'], recorded: true, conditional: true, reason_required: false }],
     'shop-db': [{ grant: 'oncall-shop', when: 'approved', lifetime_seconds: 3600, scope: ['read:public.*'], recorded: true, conditional: false, approvers: ['group:leads'], approvals: 1, reason_required: true }],
   };
   return CONNECTIONS.filter((name) => all || grants[name]).map((connection) => ({

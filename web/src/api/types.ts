@@ -52,7 +52,7 @@ export type ConnectionView = With<Schema<'ConnectionView'>, { grants: GrantView[
 export type SessionState = Schemas['SessionState'];
 export type EndReason = Schema<'EndReason'>;
 type Principal = With<Schema<'Principal'>, { kind: PrincipalKind }>;
-export type SessionFacts = With<Schema<'SessionFacts'>, { principal?: Principal }>;
+export type SessionFacts = With<Schema<'SessionFacts'>, { principal: Principal | null }>;
 export type SessionView = With<Schema<'SessionView'>, { facts?: SessionFacts }>;
 export type RecordingView = Schema<'RecordingView'> & {
   proof?: { state: 'verified' | 'unverified' | 'broken' | 'open'; detail?: string; covered_by?: number };

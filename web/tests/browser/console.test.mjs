@@ -117,6 +117,20 @@ test('access is asked for: at once by policy, or from a person, or by breaking t
   assert.equal(mock.state.posts.at(-1).body.break_glass, true);
 });
 
+test('a reason is wanted only where the grant wants one', async () => {
+  await page.goto('/connections');
+  const ask = (name) => page.locator('li.card').filter({ has: page.getByRole('heading', { name, exact: true }) }).getByRole('button', { name: /^(Request access|Ask again)/ });
+  const send = page.getByRole('dialog').getByRole('button', { name: 'Request access' });
+  await ask('shop-db').click();
+  assert.ok(await send.isDisabled());
+  await page.keyboard.press('Escape');
+  await ask('prod-logs').click();
+  await page.getByText('(optional)').waitFor();
+  await send.click();
+  await page.getByText('prod-logs is open to you').waitFor();
+  assert.deepEqual(mock.state.posts.at(-1).body, { connection: 'prod-logs', reason: '' });
+});
+
 test('the link of a refusal leads to its connection', async () => {
   await page.goto('/connections/orders-db');
   await page.getByRole('heading', { name: 'orders-db', exact: true }).waitFor();

@@ -58,9 +58,15 @@ test('the sign-in page is sound and says what failed', async () => {
   mock.state.me = { ...mock.state.me, signed_in: false };
   for (const size of ['desktop', 'phone']) {
     const page = await open(chromium.browser, base, { size });
-    await page.goto('/signin?error=declined&detail=AADSTS65004');
+    await page.goto('/signin?error=declined&detail=Call+0900+4711');
     await page.getByText('access was denied').waitFor();
-    await page.getByText('AADSTS65004').waitFor();
+    // A link brings no words of its own onto our page, not as its error either.
+    assert.equal(await page.getByText('4711').count(), 0);
+    for (const error of ['Call 0900 4711', 'constructor']) {
+      await page.goto(`/signin?error=${encodeURIComponent(error)}`);
+      await page.getByText('The sign-in failed. Start again').waitFor();
+      assert.equal(await page.getByText(/4711|native code/).count(), 0);
+    }
     await steps(page).isSound(`sign-in, ${size}`);
     await page.context().close();
   }
