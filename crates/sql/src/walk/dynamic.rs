@@ -53,6 +53,9 @@ const JUDGING: [&str; 6] = [
     "session_authorization",
 ];
 
+/// Words of code that gives the session's prepared statements another meaning.
+const NAMING: [&str; 2] = ["deallocate", "prepare"];
+
 impl Walker<'_> {
     pub(super) fn code(&mut self, code: &str) {
         let is_word = |c: char| c.is_alphanumeric() || matches!(c, '_' | '$');
@@ -63,6 +66,9 @@ impl Walker<'_> {
             }
             if JUDGING.contains(&word.as_str()) {
                 self.refuse("the block changes a setting that later statements are judged by");
+            }
+            if NAMING.contains(&word.as_str()) {
+                self.refuse("the block changes what later statements run by name");
             }
             if word == "perform" {
                 self.kind("select");

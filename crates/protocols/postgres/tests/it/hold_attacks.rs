@@ -23,6 +23,13 @@ async fn noted(lab: &Lab, note: &str) -> i64 {
     lab.superuser().await.query_one(count, &[&note]).await.unwrap().get(0)
 }
 
+/// Long enough for whatever is ready to be done.
+async fn idle() {
+    for _ in 0..100_000 {
+        tokio::task::yield_now().await;
+    }
+}
+
 fn last(said: &Said) -> (&str, &str) {
     (&said[said.len() - 2], &said[said.len() - 1])
 }
@@ -326,4 +333,127 @@ async fn a_held_batch_is_not_what_is_put_behind_its_names() {
     assert_eq!(ran(&lab, mark, "execute p: DELETE FROM orders"), 0);
     let left: i64 = lab.superuser().await.query_one("SELECT count(*) FROM orders", &[]).await.unwrap().get(0);
     assert_eq!((left, noted(&lab, "all").await), (1000, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_block_gives_no_name_another_meaning() {
+    let lab = lab(HOLD).await;
+    let mut raw = raw(&lab).await;
+    raw.query("PREPARE z AS SELECT 1").send(1).await;
+    let mark = lab.server.log().len();
+    for code in ["DEALLOCATE z", "PREPARE z AS UPDATE orders SET note = ''do''"] {
+        let said = raw.query(&format!("DO 'BEGIN {code}; END'")).send(1).await;
+        assert_eq!(said, ["E:42501", "Z:I"], "{code}");
+        assert!(raw.error().contains("run by name"), "{}", raw.error());
+    }
+    assert_eq!(ran(&lab, mark, "DO 'BEGIN"), 0);
+    assert_eq!(raw.query("EXECUTE z").send(1).await, ["T", "D:1", "C:SELECT 1", "Z:I"]);
+    assert_eq!(lab.verdicts().iter().filter(|it| it.0 == Verdict::Deny).count(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn long_values_are_counted_as_short_ones_are() {
+    let lab = lab(GATE).await;
+    let mut client = lab.client().await;
+    let long = "y".repeat(4 * 1024 * 1024);
+    let statement = client.prepare("UPDATE orders SET note = left($1::text, 3)").await.unwrap();
+    let error = client.execute(&statement, &[&long]).await.unwrap_err();
+    assert_eq!(error.code().unwrap().code(), "25P01");
+    let transaction = client.transaction().await.unwrap();
+    assert_eq!(transaction.execute(&statement, &[&long]).await.unwrap(), 1000);
+    let (committed, request) = tokio::join!(transaction.commit(), lab.deny("no"));
+    assert_eq!(committed.unwrap_err().code().unwrap().code(), "42501");
+    assert_eq!(request.asked().what.operation().unwrap().rows, Some(1000));
+    assert_eq!(noted(&lab, "yyy").await, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_approved_gives_back_masked_values() {
+    let more = format!(
+        "masks:
+  - name: addresses
+    columns: [public.customers.email]
+    with: redact
+{HOLD}"
+    );
+    let lab = lab(&more).await;
+    let mut raw = raw(&lab).await;
+    raw.query("UPDATE customers SET name = 'x' RETURNING email");
+    let (said, request) = tokio::join!(raw.send(1), lab.approve());
+    assert_eq!(said.iter().filter(|said| said.starts_with("D:")).count(), 1000, "{:?}", &said[..2]);
+    assert!(said.iter().all(|said| !said.contains("@example.com")), "{:?}", &said[..3]);
+    raw.parse("", "UPDATE customers SET name = 'y' RETURNING email").bind("", "", &[]).execute("").sync();
+    let (said, _) = tokio::join!(raw.send(1), lab.approve());
+    assert!(said.iter().any(|said| said == "C:UPDATE 1000"), "{:?}", &said[..3]);
+    assert!(said.iter().all(|said| !said.contains("@example.com")));
+    let shown = format!("{:?}", lab.gate.access.find_request(request.id()).unwrap().unwrap());
+    assert!(!shown.contains("@example.com"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kill_between_the_yes_and_the_run_lets_nothing_half_through() {
+    let lab = lab(HOLD).await;
+    for round in 0..20 {
+        let note = format!("killed {round}");
+        let mut raw = raw(&lab).await;
+        raw.query(&format!("UPDATE orders SET note = '{note}'")).send(0).await;
+        let request = lab.pending().await;
+        let kill = async {
+            for control in lab.gate.sessions.controls() {
+                control.end(portcullis_core::EndReason::WindowOver);
+            }
+        };
+        let answer = async {
+            let ballot = portcullis_access::requests::Ballot {
+                by: lab.person(),
+                answer: portcullis_access::requests::Answer::Approve,
+                note: String::new(),
+                lifetime_seconds: None,
+                through: "api",
+            };
+            let (access, id) = (lab.gate.access.clone(), request.id());
+            let _perhaps =
+                tokio::task::spawn_blocking(move || access.answer(id, ballot, &Default::default())).await;
+        };
+        tokio::join!(answer, kill);
+        raw.read(2).await;
+        while !lab.gate.sessions.controls().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        let ran = noted(&lab, &note).await;
+        let settled = lab.gate.access.find_request(request.id()).unwrap().unwrap();
+        assert!(ran == 0 || (ran == 1000 && settled.state() == State::Approved), "{ran} {settled:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_floods_while_it_waits_is_not_read_and_not_run() {
+    use tokio::io::AsyncWriteExt as _;
+    let lab = lab(HOLD).await;
+    let mut raw = raw(&lab).await;
+    let mark = lab.server.log().len();
+    raw.query(BARE).send(0).await;
+    let request = lab.pending().await;
+    // Until the gateway takes no more: it reads what it keeps, and the rest stays where it is.
+    let mut flood = bytes::BytesMut::new();
+    portcullis_postgres::codec::frontend::query(&mut flood, b"SELECT 'flood'");
+    let flood = flood.repeat(4096);
+    let mut sent = 0;
+    loop {
+        let wrote = tokio::select! {
+            biased;
+            wrote = raw.stream.write(&flood) => wrote.unwrap(),
+            () = idle() => break,
+        };
+        sent += wrote;
+        assert!(sent < 64 * 1024 * 1024, "everything is taken");
+    }
+    assert_eq!(ran(&lab, mark, "flood"), 0);
+    for control in lab.gate.sessions.controls() {
+        control.end(portcullis_core::EndReason::WindowOver);
+    }
+    while lab.gate.access.find_request(request.id()).unwrap().unwrap().state() == State::Pending {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!((ran(&lab, mark, "flood"), noted(&lab, "all").await), (0, 0));
 }
