@@ -1,21 +1,22 @@
 //! The web listener's API: what agents ask for, what people answer, what an administrator sees and ends, and the console's pages.
 //!
 //! **Promises.** Promise 5, revocable now: a kill blocks, ends windows, sessions and sign-ins, in this order, so that nothing gets
-//! back in between. Who may what is one table ([`caller`]); an approver's rights are those of the moment they answer. No answer,
+//! back in between. Who may what is one table (`caller`); an approver's rights are those of the moment they answer. No answer,
 //! error or log line repeats a token or what a request held. Requests are bounded in size, time and number; a follower of events
 //! costs no memory however slow it is. A dead notification channel delays no answer.
 //!
 //! **Does not** decide (`access`, `policy`), verify (`identity`), accept transports (`proxy::listener`), send notices (`notify`), build
 //! pages (`console`) or know files and flags (`portcullis`). What goes over the wire is in `client`, with the other end.
 //!
-//! **How to read it**: `routes.rs` (every route, what it wants, what it answers), [`caller`] (who asks), [`people`] (sessions of people),
-//! [`problem`] (errors), [`hub`] (events), [`server`] (transport to router).
+//! **How to read it**: `routes.rs` (every route, what it wants, what it answers), `caller` (who asks), `people` (sessions of people),
+//! [`problem`] (errors), `hub` (events), [`server`] (transport to router).
 //!
 //! **References**: RFC 9110 (HTTP), RFC 9457 (problem details), RFC 6750 (bearer tokens), RFC 6265bis (cookies), OpenAPI 3.1.
 
 mod bearer;
 mod caller;
 mod cookie;
+mod documents;
 mod hub;
 pub mod kill;
 mod limit;
@@ -29,6 +30,9 @@ mod status;
 mod views;
 
 pub use bearer::AdminToken;
+pub use documents::{
+    IfMatch, MAX_DOCUMENTS, MAX_DOCUMENTS_BYTES, ManagedDocuments, NotReplaced, etag, is_document_name,
+};
 pub use hub::Hub;
 pub use limit::RateLimits;
 pub use openapi::document as openapi;
