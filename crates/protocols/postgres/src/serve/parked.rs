@@ -46,11 +46,17 @@ impl Postgres {
             .detail(until)
             .hint("closing the connection takes the request back");
         loop {
-            waiting = match waiting.park(&notice).await {
-                Ok(waiting) => waiting,
-                Err(failed) => {
+            // A client that reads nothing for so long is none: it must not keep its slot past its request's end.
+            waiting = match tokio::time::timeout(REMIND, waiting.park(&notice)).await {
+                Ok(Ok(waiting)) => waiting,
+                Ok(Err(failed)) => {
                     self.gate.left(waits).await;
                     return self.failed(session, &failed);
+                }
+                Err(_) => {
+                    self.gate.left(waits).await;
+                    tracing::info!(%session, "a client that waited for access reads nothing");
+                    return None;
                 }
             };
             let came = tokio::select! {
