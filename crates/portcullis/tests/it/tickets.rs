@@ -1,7 +1,7 @@
 //! Clients that do not wait: an error that names the request, and one run once it is approved.
 
 use crate::{
-    lab::{Lab, TRIAGE},
+    lab::{Lab, Session, TRIAGE},
     people::{RAISE, id, id_in},
 };
 
@@ -88,4 +88,73 @@ async fn one_identity_cannot_fill_the_inbox() {
     lab.as_agent(&token, &["withdraw", id(&pending[0])]).await.ok();
     assert!(lab.psql("shop-tickets", &token, RAISE).await.err().contains("55P03"), "there is room again");
     assert_eq!((lab.ran(RAISE), lab.total().await.as_str()), (0, "280"));
+}
+
+/// What the server or the gateway said: its SQLSTATE and the request that is named, if one is.
+async fn said(session: &Session, sql: &str) -> Result<(), (String, Option<String>)> {
+    let Err(error) = session.client.simple_query(sql).await else { return Ok(()) };
+    let error = error.as_db_error().unwrap_or_else(|| panic!("{error:?}"));
+    let named = error.message().contains("req_").then(|| id_in(error.message()));
+    Err((error.code().code().to_owned(), named))
+}
+
+#[tokio::test]
+async fn however_it_is_spelt_it_waits() {
+    let lab = Lab::asking_with("limits: { pending_per_identity: 100 }\n").await;
+    let session = lab.open("shop-tickets", &lab.token(TRIAGE).await).await;
+    for sql in [
+        "update/**/ORDERS as o sEt total = 0",
+        "SELECT 1; UPDATE orders SET total = 0; SELECT 2",
+        "WITH x AS (UPDATE orders SET total = 0 RETURNING id) SELECT count(*) FROM x",
+        "COPY (UPDATE orders SET total = 0 RETURNING id) TO STDOUT",
+        "EXPLAIN ANALYZE UPDATE orders SET total = 0",
+        "PREPARE p AS UPDATE orders SET total = 0",
+        "DELETE FROM ONLY public.orders",
+        "UPDATE orders SET total = 0 FROM payments",
+        "BEGIN; UPDATE orders SET total = 0; COMMIT",
+    ] {
+        match said(&session, sql).await {
+            Err((code, Some(_))) if code == "55P03" => {}
+            other => panic!("{sql}: {other:?}"),
+        }
+        let _ended = said(&session, "ROLLBACK").await;
+    }
+    // What may not be done anyway is asked of nobody.
+    for sql in
+        ["DO $$ BEGIN UPDATE orders SET total = 0; END $$", "UPDATE payments SET id = 9", "UPDATE orders SET"]
+    {
+        assert!(matches!(said(&session, sql).await, Err((_, None))), "{sql}");
+    }
+    assert_eq!(lab.total().await, "280");
+}
+
+#[tokio::test]
+async fn an_approval_follows_no_name_to_another_meaning() {
+    let lab = Lab::asking().await;
+    let (token, sam) = (lab.token(TRIAGE).await, lab.person("sam"));
+    let session = lab.open("shop-tickets", &token).await;
+    let asked = async |sql: &str| match said(&session, sql).await {
+        Err((_, Some(request))) => request,
+        other => panic!("{sql}: {other:?}"),
+    };
+    let with_a_yes = async |sql: &str| {
+        let request = asked(sql).await;
+        lab.approve(&sam, &request).await.ok();
+        said(&session, sql).await.unwrap();
+    };
+    with_a_yes("PREPARE p AS UPDATE orders SET total = total + 1").await;
+    let execute = asked("EXECUTE p").await;
+    lab.approve(&sam, &execute).await.ok();
+    // Approved; but before it runs, the name means something else.
+    said(&session, "DEALLOCATE p").await.unwrap();
+    with_a_yes("PREPARE p AS UPDATE orders SET total = total * 100").await;
+    assert_ne!(asked("EXECUTE p").await, execute);
+    assert_eq!(lab.total().await, "280", "neither ran");
+    // What was approved is still what it was.
+    said(&session, "DEALLOCATE p").await.unwrap();
+    with_a_yes("PREPARE p AS UPDATE orders SET total = total + 1").await;
+    said(&session, "EXECUTE p").await.unwrap();
+    assert_eq!(lab.total().await, "287");
+    assert_ne!(asked("EXECUTE p").await, execute, "once");
+    assert_eq!(lab.total().await, "287");
 }
