@@ -14,7 +14,7 @@ use portcullis_policy::{AskWay, Connection, Facts, Grant, Policy, SessionRules, 
 use crate::{
     AccessStore, Answer, Block, Permit, Refusal, StoreError, Window,
     blocks::Blocks,
-    requests::{Registry, RequestLimits},
+    requests::{Registry, RequestLimits, is_by_own_hand, own_clients},
     windows::{LONGEST_COOLDOWN, Windows},
 };
 
@@ -317,6 +317,17 @@ impl Access {
     pub fn block(&self, block: Block) -> Result<(), StoreError> {
         let block = self.blocks.put(block, self.clock.now());
         self.store.put_block(&block)
+    }
+
+    /// Whether what a principal does is their own doing, and not that of an application that got a token in their name: what answers,
+    /// opens at once or has a role must be.
+    pub fn is_by_own_hand(&self, who: &Principal) -> bool {
+        is_by_own_hand(who, &own_clients(&self.policy.load()))
+    }
+
+    /// The applications people sign in to the gateway with.
+    pub fn own_clients(&self) -> Vec<String> {
+        own_clients(&self.policy.load())
     }
 
     /// The block that keeps a principal out of everything, where there is one.

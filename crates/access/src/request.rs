@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis_core::{
-    AuditEvent, ClientSoftware, ConnectionName, Principal, PrincipalKind, RequestId, RequestStep, Source,
+    AuditEvent, ClientSoftware, ConnectionName, Principal, RequestId, RequestStep, Source,
     Timestamp, WindowId, event::WindowRequestEvent,
 };
 use portcullis_identity::Authenticated;
@@ -13,7 +13,7 @@ use crate::{
     Access, Ask, RequestRefused, Window, WindowRequest,
     access::facts_of,
     requests::{
-        Asked, Doer, Filed, HoldRefused, Pending, Request, What, WindowAsked, came_through_a_door, need,
+        Asked, Doer, Filed, HoldRefused, Pending, Request, What, WindowAsked, is_by_own_hand, need,
         own_clients, said, said_within,
     },
     windows::MAX_REASON,
@@ -272,8 +272,7 @@ impl Asking<'_> {
 
     /// What passes over everybody's yes is a person's own act: a token that another application got in their name is not enough.
     fn is_by_own_hand(&self) -> bool {
-        self.principal.kind != PrincipalKind::User
-            || came_through_a_door(self.principal, &own_clients(&self.policy))
+        is_by_own_hand(self.principal, &own_clients(&self.policy))
     }
 
     fn lifetime(&self, grant: &Grant) -> Result<Duration, RequestRefused> {

@@ -21,7 +21,7 @@ mod store;
 pub(crate) mod tests;
 mod what;
 
-pub(crate) use answer::came_through_a_door;
+pub(crate) use answer::is_by_own_hand;
 pub use answer::{AnswerRefused, AnswerRules, Ballot, Terms, WhyNot};
 pub use binding::{Binding, Digest};
 pub(crate) use desk::{Doer, need, own_clients};

@@ -275,12 +275,13 @@ async fn by_token(api: &Api, headers: &HeaderMap, peer: &Peer) -> Result<Caller,
     Ok(Caller { roles: roles(api, &principal), principal: Some(principal), through, session: None })
 }
 
-/// The roles somebody has now. Who is kept out of everything has none.
+/// The roles somebody has now. Who is kept out of everything has none; nor has an application by what it got in a person's name: an
+/// assistant must not let itself back in because its person may.
 pub(crate) fn roles(api: &Api, principal: &Principal) -> RoleSet {
-    match api.access.blocked(&principal.key()) {
-        Some(_) => RoleSet::NONE,
-        None => api.access.policy().roles(principal),
+    if api.access.blocked(&principal.key()).is_some() || !api.access.is_by_own_hand(principal) {
+        return RoleSet::NONE;
     }
+    api.access.policy().roles(principal)
 }
 
 /// Whether a write that came with a cookie was made by our own pages: it carries what only they can read, and the browser says that

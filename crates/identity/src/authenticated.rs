@@ -47,6 +47,14 @@ impl Authenticated {
         Self { principal, groups, at }
     }
 
+    /// The same, with the application that was seen to get the token, where the token names none.
+    pub(crate) fn given_to(mut self, client_id: &str) -> Self {
+        if self.principal.application_id.is_none() {
+            Arc::make_mut(&mut self.principal).application_id = Some(client_id.to_owned());
+        }
+        self
+    }
+
     /// Who.
     pub const fn principal(&self) -> &Arc<Principal> {
         &self.principal

@@ -262,7 +262,8 @@ impl SignIns {
             SignInToken::Access => granted.access,
             SignInToken::Id => granted.id.ok_or_else(|| provider.unavailable("it gave no id token"))?,
         };
-        let who = self.identity.identify(&token).await?;
+        // Some issuers' access tokens name no client. It was given to ours, just now.
+        let who = self.identity.identify(&token).await?.given_to(&provider.sign_in.client_id);
         let principal = who.principal();
         if principal.provider != provider.name() {
             return Err(SignInError::Subject);

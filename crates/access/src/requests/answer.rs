@@ -203,7 +203,7 @@ pub(crate) fn may_answer(
     if shares_application(requester, who, &rules.own_clients) {
         return Err(WhyNot::SameApplication);
     }
-    if !came_through_a_door(who, &rules.own_clients) {
+    if !is_by_own_hand(who, &rules.own_clients) {
         return Err(WhyNot::AnotherApplication);
     }
     if !rules.name(who) {
@@ -231,11 +231,17 @@ fn same_id(a: &str, b: &str) -> bool {
     a.eq_ignore_ascii_case(b)
 }
 
-/// Whether a person came by the gateway's own sign-in, where it has one. A token that another application got in a person's name is
-/// that application's to use: an assistant that may read somebody's mail must not answer requests as them.
-pub(crate) fn came_through_a_door(who: &Principal, own_clients: &[String]) -> bool {
-    let Some(application) = &who.application_id else { return true };
-    own_clients.is_empty() || own_clients.iter().any(|client| same_id(client, application))
+/// Whether what `who` does is their own doing: programs speak for themselves, a person by the gateway's own sign-in, where there is
+/// one. A token that another application got in a person's name is that application's to use: an assistant that may read somebody's
+/// mail must not answer requests as them. Where a token names no application, nobody knows whose it is to use. Who says to act for
+/// somebody else is that, whatever the documents have.
+pub(crate) fn is_by_own_hand(who: &Principal, own_clients: &[String]) -> bool {
+    if who.subject.is_some() {
+        return false;
+    }
+    who.kind != PrincipalKind::User
+        || own_clients.is_empty()
+        || who.application_id.as_ref().is_some_and(|id| own_clients.iter().any(|client| same_id(client, id)))
 }
 
 /// Whether a person acts through the requester's own application: whoever holds its secret could be both. The gateway's own

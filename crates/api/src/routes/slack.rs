@@ -120,7 +120,12 @@ async fn person(api: &Api, channel: &Notification, user: &str) -> Result<Arc<Pri
         tenant: Some(entra.tenant.clone()),
         // As tokens are read: whoever is blocked is so however the documents write them.
         object_id: subject.value.to_ascii_lowercase(),
-        application_id: None,
+        // A button is a person's own hand: it is pressed in Slack, and no other application has a token for it.
+        application_id: provider
+            .sign_in
+            .as_ref()
+            .map(|sign_in| sign_in.client_id.clone())
+            .or_else(|| api.access.own_clients().into_iter().next()),
         parent_application: None,
         kind: PrincipalKind::User,
         name: user.to_owned(),

@@ -65,6 +65,20 @@ fn body(path: &str) -> Value {
 }
 
 #[tokio::test]
+async fn what_another_application_got_in_a_persons_name_has_no_role() {
+    let world = World::new().await;
+    let own = world.by("root@contoso.example");
+    assert_eq!(own.get("/me").await.json()["roles"], json!(["admin"]));
+    let assistant = world.as_token(&world.token_through("cli", "root@contoso.example"));
+    assert_eq!(assistant.get("/me").await.json()["roles"], json!([]));
+    let identity = body("/lift");
+    assistant.post("/lift", &identity).await.is_problem(403, "not-allowed");
+    assistant.post("/kill", &identity).await.is_problem(403, "not-allowed");
+    assistant.get("/audit/events").await.is_problem(403, "not-allowed");
+    assert_eq!(own.post("/kill", &identity).await.status, reqwest::StatusCode::OK);
+}
+
+#[tokio::test]
 async fn every_route_lets_in_who_may_and_nobody_else() {
     let world = World::new().await;
     let callers: Vec<Caller<'_>> = vec![

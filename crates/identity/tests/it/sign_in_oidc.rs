@@ -245,6 +245,26 @@ async fn the_access_token_is_verified_like_any_other() {
 }
 
 #[tokio::test]
+async fn an_access_token_that_names_no_client_is_known_to_be_given_to_ours_at_the_sign_in_only() {
+    let shop = Shop::new(json!({}), |_| {}).await;
+    let (begun, state, nonce) = shop.begin().await;
+    let token = shop.access(json!({ "azp": null, "preferred_username": "sam" }));
+    shop.grants(&token, &shop.id(&nonce, json!({})));
+    let signed_in = shop.finish(begun, &format!("code=c&state={state}")).await.unwrap();
+    assert_eq!(signed_in.who.principal().application_id.as_deref(), Some(CLIENT));
+    // The token by itself says nothing of the kind, and one that says another's keeps it.
+    let who = shop.identity.authenticate(&portcullis_core::Secret::new(token)).await.unwrap();
+    assert_eq!(who.principal().application_id, None);
+    let (begun, state, nonce) = shop.begin().await;
+    shop.grants(
+        &shop.access(json!({ "azp": "wiki", "preferred_username": "sam" })),
+        &shop.id(&nonce, json!({})),
+    );
+    let signed_in = shop.finish(begun, &format!("code=c&state={state}")).await.unwrap();
+    assert_eq!(signed_in.who.principal().application_id.as_deref(), Some("wiki"));
+}
+
+#[tokio::test]
 async fn an_issuer_that_names_itself_must_do_so_and_no_other_may() {
     let shop = Shop::new(json!({ "authorization_response_iss_parameter_supported": true }), |_| {}).await;
     for iss in ["", "&iss=https%3A%2F%2Fidp.example"] {

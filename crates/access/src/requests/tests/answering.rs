@@ -258,6 +258,18 @@ fn whoever_asked_or_acts_for_or_with_it_never_answers() {
             WhyNot::AnotherApplication,
         ),
         (
+            "a token of the approver's that names no application",
+            agent(),
+            with(&oncall("kim"), |p| p.application_id = None),
+            WhyNot::AnotherApplication,
+        ),
+        (
+            "a token by which something acts for the approver",
+            agent(),
+            with(&oncall("kim"), |p| (p.subject, p.actor) = (Some(p.object_id.clone()), other_app.clone())),
+            WhyNot::AnotherApplication,
+        ),
+        (
             "an actor that is its application",
             agent(),
             with(&oncall("kim"), |p| p.actor = Some(AGENT_APP.into())),

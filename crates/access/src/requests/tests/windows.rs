@@ -137,8 +137,21 @@ fn breaking_glass_is_for_those_named_with_a_reason_unblocked_and_within_the_cond
     assert_eq!(lab.break_glass(&person("kim", &[])), Err(RequestRefused::NothingToAsk));
     let sre = person("sre", &["sre"]);
     let assistant = Some("9f2c0000-0000-4000-8000-00000000aaaa".to_owned());
-    let by_assistant = Arc::new(portcullis_core::Principal { application_id: assistant, ..(*sre).clone() });
-    assert_eq!(lab.break_glass(&by_assistant), Err(RequestRefused::NoBreakGlass), "not their own hand");
+    for application_id in [assistant, None] {
+        let by_assistant = Arc::new(portcullis_core::Principal { application_id, ..(*sre).clone() });
+        assert_eq!(lab.break_glass(&by_assistant), Err(RequestRefused::NoBreakGlass), "not their own hand");
+    }
+    // Nor an agent that acts for them: it is in their groups.
+    let delegated = portcullis_core::Principal {
+        kind: portcullis_core::PrincipalKind::Agent,
+        subject: Some(sre.object_id.clone()),
+        ..(*sre).clone()
+    };
+    assert_eq!(
+        lab.break_glass(&Arc::new(delegated)),
+        Err(RequestRefused::NoBreakGlass),
+        "not their own hand"
+    );
     let silent = WindowRequest { reason: "\0\u{7} ".into(), break_glass: true, ..asking() };
     assert!(matches!(lab.ask(&sre, &silent), Err(RequestRefused::Reason)));
     lab.block(&sre.key());
