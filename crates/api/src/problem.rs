@@ -5,7 +5,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use portcullis_access::{RequestRefused, requests::AnswerRefused};
-use portcullis_client::ProblemBody;
+use portcullis_client::{ProblemBody, types::DiagnosticView};
 use portcullis_core::{Clock, ErrorKind};
 
 /// The media type of a problem (RFC 9457 section 3).
@@ -20,16 +20,32 @@ pub struct Problem {
     detail: String,
     next: Option<String>,
     retry_after: Option<u64>,
+    diagnostics: Vec<DiagnosticView>,
 }
 
 impl Problem {
     fn new(status: StatusCode, slug: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, slug, title, detail: detail.into(), next: None, retry_after: None }
+        Self {
+            status,
+            slug,
+            title,
+            detail: detail.into(),
+            next: None,
+            retry_after: None,
+            diagnostics: Vec::new(),
+        }
     }
 
     #[must_use]
     pub(crate) fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
+        self
+    }
+
+    /// What is wrong with documents, finding by finding.
+    #[must_use]
+    pub(crate) fn diagnostics(mut self, diagnostics: Vec<DiagnosticView>) -> Self {
+        self.diagnostics = diagnostics;
         self
     }
 
@@ -60,6 +76,16 @@ impl Problem {
     /// 409.
     pub fn conflict(slug: &'static str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, slug, "it is not as you expect", detail)
+    }
+
+    /// 412.
+    pub fn changed(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PRECONDITION_FAILED, "changed", "it is not as you saw it", detail)
+    }
+
+    /// 428.
+    pub fn unseen(detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::PRECONDITION_REQUIRED, "unseen", "say what you saw", detail)
     }
 
     /// 422.
@@ -201,6 +227,7 @@ impl Problem {
             status: self.status.as_u16(),
             detail: self.detail.clone(),
             next: self.next.clone(),
+            diagnostics: self.diagnostics.clone(),
         }
     }
 }

@@ -26,6 +26,7 @@ use serde::{Serialize, de::DeserializeOwned};
 use crate::{
     Api, Problem,
     caller::{Guard, May, guard},
+    documents::MAX_DOCUMENTS_BYTES,
     openapi::{Doc, doc},
     server::{ANSWER_WITHIN, MAX_BODY},
 };
@@ -275,9 +276,12 @@ pub(crate) fn table() -> Vec<Route> {
             method: Method::PUT,
             path: "/policy/documents",
             may: ReplacePolicy,
-            doc: doc("policy", "Replaces the documents, where they do not come from files")
-                .body::<ReplaceBody>()
-                .answers::<DocumentsView>(200),
+            doc: doc(
+                "policy",
+                "Replaces the documents, where the API manages them; `If-Match` says which were seen",
+            )
+            .body::<ReplaceBody>()
+            .answers::<DocumentsView>(200),
             handler: put(policy::replace),
         },
         writes(
@@ -404,17 +408,17 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Asked<T> {
     }
 }
 
-/// The same, of documents: at most [`MAX_DOCUMENTS`] bytes.
+/// The same, of documents: at most [`MAX_DOCUMENTS_BODY`] bytes.
 pub(crate) struct AskedLong<T>(pub(crate) T);
 
-/// The longest body with policy documents.
-pub(crate) const MAX_DOCUMENTS: usize = 4 * 1024 * 1024;
+/// The longest body with policy documents: the longest set, each line's end and quote written as two.
+pub(crate) const MAX_DOCUMENTS_BODY: usize = 2 * MAX_DOCUMENTS_BYTES;
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for AskedLong<T> {
     type Rejection = Problem;
 
     async fn from_request(request: Request, _: &S) -> Result<Self, Problem> {
-        read_json(request, MAX_DOCUMENTS).await.map(Self)
+        read_json(request, MAX_DOCUMENTS_BODY).await.map(Self)
     }
 }
 

@@ -25,14 +25,14 @@ use portcullis_identity::{Identity, SignIns};
 use portcullis_notify::{Notifier, slack};
 use portcullis_policy::{Connection, ResolveSecret, Url};
 use portcullis_proxy::{
-    Accepted, Sessions, Shutdown, gate::InForce, handshake_failed, supervise::Supervisor,
+    Accepted, Health, Sessions, Shutdown, gate::InForce, handshake_failed, supervise::Supervisor,
 };
 use portcullis_record::Recordings;
 use portcullis_store::Store;
 use rustls::ServerConfig;
 use tower::ServiceExt as _;
 
-use crate::{AdminToken, Hub, People, PolicyStatus, RateLimits, routes};
+use crate::{AdminToken, Hub, ManagedDocuments, People, PolicyStatus, RateLimits, routes};
 
 /// The listener's name in metrics and logs.
 pub const LISTENER: &str = "web";
@@ -76,6 +76,10 @@ pub struct Api {
     pub admin: AdminToken,
     /// How the documents stand.
     pub policy: Arc<PolicyStatus>,
+    /// Keeps the documents; none: they are files that others write.
+    pub documents: Option<Arc<dyn ManagedDocuments>>,
+    /// How upstreams answered.
+    pub health: Arc<Health>,
     /// Renders the metrics.
     pub metrics: PrometheusHandle,
     /// The sessions' listeners: stopped once the gateway drains.

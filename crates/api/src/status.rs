@@ -13,6 +13,7 @@ pub struct PolicyStatus(Mutex<Standing>);
 /// The documents in force and what was found in them.
 #[derive(Clone, Debug)]
 pub(crate) struct Standing {
+    pub(crate) version: String,
     pub(crate) loaded_at: Timestamp,
     pub(crate) warnings: String,
     pub(crate) diagnostics: Vec<DiagnosticView>,
@@ -21,14 +22,14 @@ pub(crate) struct Standing {
 }
 
 impl PolicyStatus {
-    /// A policy came into force at `at`: its documents, and their report.
-    pub fn new(at: Timestamp, report: &Report, files: &[SourceFile]) -> Arc<Self> {
-        Arc::new(Self(Mutex::new(standing(at, report, files))))
+    /// A policy came into force at `at`: its version, its documents, and their report.
+    pub fn new(at: Timestamp, version: &str, report: &Report, files: &[SourceFile]) -> Arc<Self> {
+        Arc::new(Self(Mutex::new(standing(at, version, report, files))))
     }
 
     /// Another policy came into force.
-    pub fn loaded(&self, at: Timestamp, report: &Report, files: &[SourceFile]) {
-        *self.lock() = standing(at, report, files);
+    pub fn loaded(&self, at: Timestamp, version: &str, report: &Report, files: &[SourceFile]) {
+        *self.lock() = standing(at, version, report, files);
     }
 
     /// The documents are again those of the policy in force.
@@ -51,8 +52,9 @@ impl PolicyStatus {
     }
 }
 
-fn standing(at: Timestamp, report: &Report, files: &[SourceFile]) -> Standing {
+fn standing(at: Timestamp, version: &str, report: &Report, files: &[SourceFile]) -> Standing {
     Standing {
+        version: version.to_owned(),
         loaded_at: at,
         warnings: report.render(false),
         diagnostics: findings(report),

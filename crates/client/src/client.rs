@@ -6,7 +6,7 @@ use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use portcullis_access::Window;
 use portcullis_core::Secret;
-use reqwest::{Method, Url, redirect};
+use reqwest::{Method, Url, header, redirect};
 use rustls::{
     CertificateError, ClientConfig, DigitallySignedStruct, Error as TlsError, RootCertStore, SignatureScheme,
     client::{
@@ -19,8 +19,9 @@ use rustls::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    ConnectionView, KillAnswer, KillIdentity, KillSession, LiftAnswer, LiftIdentity, PolicyView, ProblemBody,
-    SessionView, WhoamiView,
+    ConnectionView, DocumentFile, DocumentsView, KillAnswer, KillIdentity, KillSession, LiftAnswer,
+    LiftIdentity, PolicyChecked, PolicyView, ProblemBody, SessionView, WhoamiView,
+    types::{CheckBody, ReplaceBody},
 };
 
 pub use crate::types::Rows;
@@ -150,6 +151,27 @@ impl Client {
     /// The policy in force, with the admin token.
     pub async fn policy(&self) -> Result<PolicyView, ClientError> {
         self.get("policy", &()).await
+    }
+
+    /// The documents of the policy in force; with a role.
+    pub async fn documents(&self) -> Result<DocumentsView, ClientError> {
+        self.get("policy/documents", &()).await
+    }
+
+    /// What the gateway would say of these documents; with a role.
+    pub async fn check_documents(&self, files: &[DocumentFile]) -> Result<PolicyChecked, ClientError> {
+        self.post("policy/check", &CheckBody { files: files.to_vec() }).await
+    }
+
+    /// Puts these documents in force instead of those with the tag `etag`, or with `*`, of any; with the role admin.
+    pub async fn replace_documents(
+        &self,
+        files: &[DocumentFile],
+        etag: &str,
+    ) -> Result<DocumentsView, ClientError> {
+        let body = ReplaceBody { files: files.to_vec() };
+        let request = self.http.request(Method::PUT, self.url("policy/documents")?);
+        self.send(request.header(header::IF_MATCH, etag).json(&body)).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str, query: &impl Serialize) -> Result<T, ClientError> {

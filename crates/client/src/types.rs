@@ -86,13 +86,17 @@ pub struct ConnectionView {
 /// How a connection's upstream is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct HealthView {
-    /// `up`, `down` or `unknown`: the gateway asks no upstream by itself.
+    /// `up`, `down` or `unknown`: as the last session that was opened to it found it. The gateway asks no upstream by itself.
     pub state: String,
-    /// When that was seen.
+    /// Since when it is so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<schema::Time>")]
+    pub since: Option<Timestamp>,
+    /// When that was seen last.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<schema::Time>")]
     pub checked_at: Option<Timestamp>,
-    /// What was seen.
+    /// What kind of failure was seen.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }

@@ -46,6 +46,9 @@ pub enum AuditEvent {
         policy: Arc<str>,
         /// Warnings `check` shows.
         warnings: u64,
+        /// Who put it there, where it came by the API.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        by: Option<String>,
     },
     /// A changed document was refused; the old policy stays.
     PolicyRejected {

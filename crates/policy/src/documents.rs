@@ -33,7 +33,7 @@ pub(crate) use references::hex_prefix;
 pub(crate) use tree::is_invisible;
 
 use crate::{
-    Policy, Process,
+    Confinement, Policy, Process,
     documents::{draft::Draft, reader::Reader, tree::Node},
     report::{Place, Report, Severity, Source, SourceFile},
 };
@@ -44,7 +44,10 @@ pub fn check_process(file: &SourceFile) -> (Option<Process>, Report) {
     let mut report = Report::default();
     let root = tree::parse(&source, &mut report);
     let process = match &root {
-        Some(root) => process::read(&mut Reader { source: Arc::clone(&source), report: &mut report }, root),
+        Some(root) => {
+            let source = Arc::clone(&source);
+            process::read(&mut Reader { source, report: &mut report, confined: None }, root)
+        }
         None => {
             if report.errors() == 0 {
                 let place = Place { source: Arc::clone(&source), span: 0..0 };
@@ -65,6 +68,16 @@ pub fn check_process(file: &SourceFile) -> (Option<Process>, Report) {
 /// Reads policy documents, merged: lists are joined, names are unique over all of them. There is a policy only when there
 /// is no error in any document.
 pub fn check(files: &[SourceFile]) -> (Option<Arc<Policy>>, Report) {
+    read(files, None)
+}
+
+/// The same for documents that come over the network: files and variables they name are within `confinement`.
+// INVARIANT(managed-documents-confined)
+pub fn check_confined(files: &[SourceFile], confinement: &Confinement) -> (Option<Arc<Policy>>, Report) {
+    read(files, Some(confinement))
+}
+
+fn read(files: &[SourceFile], confined: Option<&Confinement>) -> (Option<Arc<Policy>>, Report) {
     let sources: Vec<Arc<Source>> = files.iter().map(Source::new).collect();
     let mut report = Report::default();
     let mut draft = Draft::default();
@@ -73,7 +86,8 @@ pub fn check(files: &[SourceFile]) -> (Option<Arc<Policy>>, Report) {
         let errors = report.errors();
         match tree::parse(source, &mut report) {
             Some(root) => {
-                document(&mut Reader { source: Arc::clone(source), report: &mut report }, &root, &mut draft)
+                let source = Arc::clone(source);
+                document(&mut Reader { source, report: &mut report, confined }, &root, &mut draft)
             }
             None => broken |= report.errors() > errors,
         }

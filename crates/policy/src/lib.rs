@@ -39,7 +39,7 @@ pub use condition::{Condition, ConditionError};
 pub use connection::{
     Address, Connection, Credential, InvalidAddress, PgAuthentication, Protocol, TlsMode, UpstreamTls,
 };
-pub use documents::{check, check_process, fuzz_documents};
+pub use documents::{check, check_confined, check_process, fuzz_documents};
 pub use explain::{Explanation, MaskAnswer, NeedAnswer, Needed, People, Question, Window, explain};
 pub use facts::Facts;
 pub use grant::{Claimed, Grant, GroupSubject, InvalidScope, ScopeRule, Subject, When};
@@ -50,8 +50,8 @@ pub use mask::{
 pub use notification::{Channel, NoticeKind, Notification, Smtp, SmtpTls};
 pub use policy::{Policy, Retention};
 pub use process::{
-    ConsoleSettings, JournalSettings, Limits, Listen, Listener, LogFormat, LogSettings, Plaintext, Process,
-    Recordings, Store, Sync, TlsFiles,
+    Confinement, ConsoleSettings, JournalSettings, Limits, Listen, Listener, LogFormat, LogSettings,
+    Plaintext, PolicySource, Process, Recordings, Store, Sync, TlsFiles,
 };
 pub use provider::{
     Algorithm, ClaimPointers, Cloud, Entra, GraphCredential, GraphLiveness, JwksSource, Oidc, ProviderConfig,

@@ -24,8 +24,8 @@ pub struct Process {
     pub recordings: Recordings,
     /// The journal.
     pub journal: JournalSettings,
-    /// Policy documents: files or folders.
-    pub policy: Vec<PathBuf>,
+    /// Where policy documents come from.
+    pub policy: PolicySource,
     /// Where people and clients find the web listener, for links and sign-in redirects; no query, no fragment. Absent: its own
     /// address.
     pub public_url: Option<Url>,
@@ -37,6 +37,28 @@ pub struct Process {
     pub proxy_protocol: Vec<IpNet>,
     /// Logging.
     pub log: LogSettings,
+}
+
+/// Where policy documents come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PolicySource {
+    /// Files, and folders of them, that somebody else writes.
+    Files(Vec<PathBuf>),
+    /// The data directory's own folder, which the API writes and nobody else.
+    Managed(Confinement),
+}
+
+/// What documents may name that come over the network. Whoever writes them also names the servers that secrets are sent to: without
+/// bounds they could read every file and variable of the gateway.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Confinement {
+    /// The folder below which their files are, and to which their paths are relative. Absent: they name no file.
+    pub secrets: Option<PathBuf>,
+}
+
+impl Confinement {
+    /// How the names of variables begin that they may name.
+    pub const VARIABLES: &str = "PORTCULLIS_SECRET_";
 }
 
 /// Listeners.

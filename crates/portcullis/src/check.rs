@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use portcullis_policy::{Diagnostic, Policy, Report, check, check_process};
+use portcullis_policy::{Diagnostic, Policy, Report, check_process};
 use serde::Serialize;
 
 use crate::{
-    documents,
+    documents::{self, Place},
     failure::{Exit, Failure},
     output::{self, Format},
 };
@@ -70,12 +70,12 @@ impl Counts {
 pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
     let config = args.config.clone().or_else(|| std::env::var_os("PORTCULLIS_CONFIG").map(PathBuf::from));
     let mut reports: Vec<Report> = Vec::new();
-    let paths = match (&config, args.policy.is_empty()) {
-        (_, false) => args.policy.clone(),
+    let place = match (&config, args.policy.is_empty()) {
+        (_, false) => Some(Place::Files(args.policy.clone())),
         (Some(config), true) => {
             let (process, report) = check_process(&documents::read(config)?);
             reports.push(report);
-            process.map(|process| process.policy).unwrap_or_default()
+            process.as_ref().map(Place::of)
         }
         (None, true) => {
             return Err(
@@ -84,8 +84,8 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
         }
     };
     let mut policy = None;
-    if !paths.is_empty() {
-        let (checked, report) = check(&documents::read_policy(&paths)?);
+    if let Some(place) = place {
+        let (checked, report) = place.check(&place.read()?);
         policy = checked;
         reports.push(report);
     }

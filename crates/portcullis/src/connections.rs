@@ -1,25 +1,34 @@
 //! `portcullis connections`: what a token can reach.
 
-use portcullis_client::GrantView;
+use portcullis_client::{ConnectionView, GrantView};
 
 use crate::{
     failure::Failure,
     output::{self, Format},
-    remote::{self, GatewayArgs, TokenArgs},
+    remote::{self, AdminArgs, TokenArgs},
 };
 
 /// Lists the connections a token can open, or could by asking, with scope and open windows.
+///
+/// `--all` lists every connection there is, with how its upstream answered when a session was last opened to it: for
+/// administrators, and for people with a role. The gateway asks no upstream by itself, so one that nobody uses is `unknown`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
+    /// Every connection, whether you can reach it or not; takes the admin token or a role
+    #[arg(long)]
+    all: bool,
     #[command(flatten)]
     token: TokenArgs,
     #[command(flatten)]
-    gateway: GatewayArgs,
+    admin: AdminArgs,
 }
 
 /// Runs it.
 pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
-    let client = args.gateway.agent(&args.token)?;
+    if args.all {
+        return all(args, format);
+    }
+    let client = args.admin.agent(&args.token)?;
     let connections = crate::block_on(client.connections())?.map_err(remote::failed)?;
     if format == Format::Json {
         return output::json(&connections);
@@ -45,6 +54,35 @@ pub fn run(args: &Args, format: Format) -> Result<(), Failure> {
     let nothing = "nothing: no grant names this identity; ask the owner of a connection for one";
     output::table(&["connection", "protocol", "when", "scope", "what"], rows, nothing);
     Ok(())
+}
+
+fn all(args: &Args, format: Format) -> Result<(), Failure> {
+    let client = args.admin.either(&args.token)?;
+    let connections = crate::block_on(client.all_connections())?.map_err(remote::failed)?;
+    if format == Format::Json {
+        return output::json(&connections);
+    }
+    let rows = connections.iter().map(|connection| {
+        let (state, why) = health(connection);
+        vec![
+            connection.connection.to_string(),
+            state,
+            connection.live_sessions.map(|live| live.to_string()).unwrap_or_default(),
+            connection.address.clone().unwrap_or_default(),
+            connection.to.join(" "),
+            why,
+        ]
+    });
+    let headings = ["connection", "health", "sessions", "address", "reached by", "why"];
+    output::table(&headings, rows.collect(), "the documents have no connection");
+    Ok(())
+}
+
+/// The state with since when, and why.
+fn health(connection: &ConnectionView) -> (String, String) {
+    let Some(health) = &connection.health else { return (String::new(), String::new()) };
+    let since = health.since.map(|since| format!(" since {}", output::time(since))).unwrap_or_default();
+    (format!("{}{since}", health.state), health.detail.clone())
 }
 
 /// How a grant opens, to whom it names.

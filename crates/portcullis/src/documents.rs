@@ -7,10 +7,13 @@ use std::{
     sync::Arc,
 };
 
-use portcullis_policy::{Policy, Process, Report, SourceFile, check, check_process};
+use portcullis_policy::{
+    Confinement, Policy, PolicySource, Process, Report, SourceFile, check, check_confined, check_process,
+};
 
 use crate::{
     failure::{Exit, Failure},
+    gateway::{data::DataDir, managed::Folder},
     output,
 };
 
@@ -23,6 +26,52 @@ const MAX_DOCUMENT: u64 = (1 << 20) + 1;
 pub struct Unreadable {
     path: PathBuf,
     source: io::Error,
+}
+
+/// Where documents are, and what they may name.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// Files, and folders of them.
+    Files(Vec<PathBuf>),
+    /// What the API wrote.
+    Managed(Folder, Confinement),
+}
+
+impl Place {
+    /// As the process file says.
+    pub fn of(process: &Process) -> Self {
+        match &process.policy {
+            PolicySource::Files(paths) => Self::Files(paths.clone()),
+            PolicySource::Managed(confinement) => {
+                Self::Managed(Folder::of(&DataDir::at(&process.data)), confinement.clone())
+            }
+        }
+    }
+
+    /// What stands there.
+    pub fn read(&self) -> Result<Vec<SourceFile>, Unreadable> {
+        match self {
+            Self::Files(paths) => read_policy(paths),
+            Self::Managed(folder, _) => folder.read().map_err(|(path, source)| Unreadable { path, source }),
+        }
+    }
+
+    /// What they say, or what is wrong with them.
+    pub fn check(&self, files: &[SourceFile]) -> (Option<Arc<Policy>>, Report) {
+        match self {
+            Self::Files(_) => check(files),
+            Self::Managed(_, confinement) => check_confined(files, confinement),
+        }
+    }
+
+    /// The policy with what `check` says about it, or why not, printed as `check` prints it.
+    pub fn policy(&self, files: &[SourceFile]) -> Result<(Arc<Policy>, Report), Failure> {
+        let (policy, report) = self.check(files);
+        match policy {
+            Some(policy) => Ok((policy, report)),
+            None => Err(refused(&report)),
+        }
+    }
 }
 
 impl From<Unreadable> for Failure {
@@ -82,15 +131,6 @@ pub fn process(path: &Path) -> Result<Process, Failure> {
     }
 }
 
-/// The policy of these documents with what `check` says about it, or why not, printed as `check` prints it.
-pub fn policy(files: &[SourceFile]) -> Result<(Arc<Policy>, Report), Failure> {
-    let (policy, report) = check(files);
-    match policy {
-        Some(policy) => Ok((policy, report)),
-        None => Err(refused(&report)),
-    }
-}
-
 fn refused(report: &Report) -> Failure {
     eprint!("{}", report.render(output::colours_on_stderr()));
     let errors = report.errors();
@@ -110,11 +150,11 @@ pub struct PolicyArgs {
 }
 
 impl PolicyArgs {
-    /// The documents' paths.
-    pub fn paths(&self) -> Result<Vec<PathBuf>, Failure> {
+    /// Where the documents are.
+    fn place(&self) -> Result<Place, Failure> {
         match (&self.config, self.policy.is_empty()) {
-            (_, false) => Ok(self.policy.clone()),
-            (Some(config), true) => Ok(process(config)?.policy),
+            (_, false) => Ok(Place::Files(self.policy.clone())),
+            (Some(config), true) => Ok(Place::of(&process(config)?)),
             (None, true) => Err(Failure::usage("no documents are named")
                 .next("give `--config gateway.yaml` or `--policy policy.yaml`")),
         }
@@ -122,7 +162,8 @@ impl PolicyArgs {
 
     /// The checked policy.
     pub fn load(&self) -> Result<Arc<Policy>, Failure> {
-        let (policy, _warnings) = policy(&read_policy(&self.paths()?)?)?;
+        let place = self.place()?;
+        let (policy, _warnings) = place.policy(&place.read()?)?;
         Ok(policy)
     }
 }

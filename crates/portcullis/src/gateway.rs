@@ -1,7 +1,7 @@
 //! `portcullis gateway`: from documents to a running gateway, and to its end in order.
 //!
 //! **How to read it**: this file is the life of the process; `start` makes its parts, `reload` keeps the policy up with the
-//! documents, `data` is what lies on the disk, `logging` what is said.
+//! documents, `managed` writes those that come by the API, `data` is what lies on the disk, `logging` what is said.
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -16,6 +16,7 @@ use crate::{documents, failure::Failure, output};
 
 pub mod data;
 mod logging;
+pub mod managed;
 mod recordings;
 mod reload;
 mod start;
@@ -37,7 +38,8 @@ const WEB_GOODBYE: Duration = Duration::from_secs(3);
 ///
 /// Listens, decides, records. Prints the bound addresses and the certificate's fingerprint, then `ready`; the same stand in
 /// `<data>/listeners.json`. Policy documents are watched: a good change is in force within two seconds for live sessions
-/// too, a bad one changes nothing and is said in the log, the audit log and `/readyz`. SIGHUP looks at once.
+/// too, a bad one changes nothing and is said in the log, the audit log and `/readyz`. SIGHUP looks at once. With
+/// `policy: managed` the documents are in `<data>/policy`, written by the API alone: `portcullis apply`.
 ///
 /// The first SIGTERM lets sessions finish for `limits.drain`; a second ends them where they stand.
 #[derive(Debug, clap::Args)]
@@ -117,6 +119,13 @@ fn announce(started: &Started, policy: &portcullis_policy::Policy, warnings: usi
     output::line(format!("  fingerprint  {}", listeners.fingerprint));
     output::line(format!("  admin token  {}", started.data.admin_token_path().display()));
     let (connections, grants) = (policy.connections().count(), policy.grants().len());
+    if started.reload.is_none() {
+        output::line(if connections + grants == 0 {
+            "  documents    none yet, and nothing opens: `portcullis apply FILES…` puts the first ones here"
+        } else {
+            "  documents    managed by the API: `portcullis apply FILES…` replaces them"
+        });
+    }
     output::line(format!("  policy       {} ({connections} connections, {grants} grants)", policy.version()));
     if warnings > 0 {
         output::line(format!("  warnings     {warnings}: see `portcullis check`"));
@@ -157,7 +166,10 @@ async fn live(
     let mut background = tokio::task::JoinSet::new();
     background.spawn(supervisor.run());
     background.spawn(portcullis_api::background(api));
-    background.spawn(reload.run(files, asked));
+    let managed = reload.is_none();
+    if let Some(reload) = reload {
+        background.spawn(reload.run(files, asked));
+    }
     background.spawn(Arc::clone(&tls).watch(CERTIFICATE_INTERVAL));
     background.spawn(ship(Arc::clone(&store), Arc::clone(&journal)));
     background.spawn(async move {
@@ -187,7 +199,11 @@ async fn live(
     loop {
         tokio::select! {
             () = async { tokio::select! { _ = signals.terminate.recv() => {}, _ = signals.interrupt.recv() => {} } } => break,
-            _ = signals.hang_up.recv() => { let _ = ask.try_send(()); }
+            _ = signals.hang_up.recv() => if managed {
+                tracing::info!("the documents are managed by the API: there is nothing to look at");
+            } else {
+                let _ = ask.try_send(());
+            },
             Some(done) = background.join_next() => if let Err(error) = done {
                 // Without what watches over sessions nothing may go on.
                 tracing::error!(%error, "a part of the gateway failed: stopping");

@@ -7,6 +7,7 @@
 //!
 //! **How to read it**: [`gateway`] (the process), then one module per subcommand.
 
+mod apply;
 mod audit;
 mod check;
 mod connections;
@@ -75,6 +76,7 @@ enum Command {
     Test(test::Args),
     Explain(explain::Args),
     Reach(reach::Args),
+    Apply(apply::Args),
     Login(login::Args),
     Logout(logout::Args),
     Request(request::Args),
@@ -108,6 +110,7 @@ fn main() -> ExitCode {
         Command::Test(args) => test::run(args, cli.output),
         Command::Explain(args) => explain::run(args, cli.output),
         Command::Reach(args) => reach::run(args, cli.output),
+        Command::Apply(args) => apply::run(args, cli.output),
         Command::Login(args) => login::run(args, cli.output),
         Command::Logout(args) => logout::run(args),
         Command::Request(args) => request::run(args, cli.output),

@@ -145,6 +145,19 @@ impl GatewayArgs {
 }
 
 impl AdminArgs {
+    /// A client with the token of an agent or a person, as where there were no admin token.
+    pub fn agent(&self, token: &TokenArgs) -> Result<Client, Failure> {
+        self.gateway.agent(token)
+    }
+
+    /// A client with the token that was given, else with the admin token, else with that of whoever is signed in.
+    pub fn either(&self, token: &TokenArgs) -> Result<Client, Failure> {
+        match token.given()? {
+            Some(token) => self.gateway.client(token),
+            None => self.client(),
+        }
+    }
+
     /// A client with the admin token.
     pub fn client(&self) -> Result<Client, Failure> {
         let token = match (&self.admin_token_file, std::env::var("PORTCULLIS_ADMIN_TOKEN")) {

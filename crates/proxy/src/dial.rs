@@ -17,7 +17,7 @@ use tokio::{
     task::JoinSet,
 };
 
-use crate::transport::Transport;
+use crate::{health::Failing, transport::Transport};
 
 /// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 16;
@@ -67,6 +67,20 @@ impl DialError {
     /// Always [`ErrorKind::Upstream`].
     pub const fn kind(&self) -> ErrorKind {
         ErrorKind::Upstream
+    }
+
+    /// What it says of the upstream.
+    pub fn failing(&self) -> Failing {
+        match self {
+            Self::Resolve { .. } => Failing::Name,
+            Self::TooSlow { .. } => Failing::Timeout,
+            Self::Connect { source, .. } => match source.kind() {
+                io::ErrorKind::ConnectionRefused => Failing::Refused,
+                io::ErrorKind::TimedOut => Failing::Timeout,
+                io::ErrorKind::ConnectionReset | io::ErrorKind::ConnectionAborted => Failing::Broken,
+                _ => Failing::Unreachable,
+            },
+        }
     }
 
     /// What the client is told: that it failed, nothing of what is inside.

@@ -24,6 +24,7 @@ use portcullis_record::{Event, Parameters, Recordings};
 use crate::{
     dial::Dial,
     fingerprint::FingerprintKey,
+    health::Health,
     sessions::{SessionHandle, Sessions},
 };
 
@@ -57,6 +58,8 @@ pub struct Gate {
     pub fingerprints: FingerprintKey,
     /// Where recorded sessions are recorded.
     pub recordings: Arc<Recordings>,
+    /// How upstreams answered when sessions were opened to them.
+    pub health: Arc<Health>,
 }
 
 impl std::fmt::Debug for Gate {

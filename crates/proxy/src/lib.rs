@@ -6,7 +6,7 @@
 //! **Does not** know a protocol, decide access (`access`) or record (`audit`).
 //!
 //! **How to read it**: [`listener`] (accept, limits, PROXY protocol), [`transport`] and [`tls`] (bytes), [`sessions`]
-//! (who is live, and ending them), [`workers`] (the threads they run on), [`dial`] (upstream), [`buffer`] (what a relay is made of), [`cancel`], [`gate`]
+//! (who is live, and ending them), [`workers`] (the threads they run on), [`dial`] (upstream), [`health`] (how upstreams answered), [`buffer`] (what a relay is made of), [`cancel`], [`gate`]
 //! (the pipeline protocols run through).
 //!
 //! **References**: the PROXY protocol specification (haproxy, doc/proxy-protocol.txt), RFC 8446, RFC 5929.
@@ -16,6 +16,7 @@ pub mod cancel;
 pub mod dial;
 pub mod fingerprint;
 pub mod gate;
+pub mod health;
 pub mod listener;
 pub mod metrics;
 pub mod sessions;
@@ -27,6 +28,7 @@ pub mod workers;
 pub use buffer::{Fill, ReadBuffer, WriteQueue};
 pub use cancel::{CancelKey, CancelMap, CancelRegistration};
 pub use dial::{Dial, DialError, DirectDial};
+pub use health::{Failing, Health, Seen};
 pub use listener::{
     Accepted, Admission, Deadline, ListenerConfig, ProxyNetworks, Shutdown, Slot, TooSlow, serve, serve_on,
 };

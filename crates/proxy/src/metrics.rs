@@ -27,6 +27,10 @@ pub fn describe() {
         "Bytes relayed, from clients (`in`) and to clients (`out`)."
     );
     describe_counter!("portcullis_statements_total", "Operations decided.");
+    describe_gauge!(
+        "portcullis_upstream_up",
+        "Whether the last session that was opened to the connection's upstream could be, by connection; NaN where that is not known any more."
+    );
 }
 
 /// A transport was accepted.
@@ -69,6 +73,12 @@ pub(crate) fn traffic(totals: Traffic) {
     counter!("portcullis_bytes_total", "direction" => "in").absolute(totals.bytes_in);
     counter!("portcullis_bytes_total", "direction" => "out").absolute(totals.bytes_out);
     counter!("portcullis_statements_total").absolute(totals.statements);
+}
+
+/// How the last session to a connection's upstream could be opened; none: that is not known any more.
+pub(crate) fn upstream(connection: &str, up: Option<bool>) {
+    let value = up.map_or(f64::NAN, |up| if up { 1.0 } else { 0.0 });
+    gauge!("portcullis_upstream_up", "connection" => connection.to_owned()).set(value);
 }
 
 fn to_f64(count: usize) -> f64 {

@@ -123,10 +123,24 @@ fn whole(
     ConnectionView {
         open: mine.open,
         address: Some(connection.address.to_string()),
-        health: Some(HealthView { state: "unknown".to_owned(), checked_at: None, detail: String::new() }),
+        health: Some(health(api, connection)),
         to,
         live_sessions: Some(live.get(&connection.name).copied().unwrap_or_default()),
         ..all
+    }
+}
+
+/// How its upstream is, as far as sessions told: kinds of failures, never words of the upstream's.
+fn health(api: &Api, connection: &Connection) -> HealthView {
+    let Some(seen) = api.health.of(connection) else {
+        let state = "unknown".to_owned();
+        return HealthView { state, since: None, checked_at: None, detail: String::new() };
+    };
+    HealthView {
+        state: if seen.is_up() { "up" } else { "down" }.to_owned(),
+        since: Some(seen.since),
+        checked_at: Some(seen.at),
+        detail: seen.failing.map(|failing| failing.as_str().to_owned()).unwrap_or_default(),
     }
 }
 

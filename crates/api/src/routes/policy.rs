@@ -8,8 +8,9 @@ use std::{
 };
 
 use axum::{
+    Extension,
     extract::State,
-    http::{HeaderValue, header},
+    http::{HeaderMap, HeaderValue, header},
     response::{IntoResponse, Response},
 };
 use portcullis_client::{
@@ -20,11 +21,14 @@ use portcullis_core::{ConnectionName, Principal};
 use portcullis_policy::{
     People, Policy, Question, Report, SourceFile, Window, check as check_files, explain as answer,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::{AskedLong, Json, blocking, connections};
 use crate::{
     Api, Problem,
+    caller::Caller,
+    documents::{IfMatch, NotReplaced, acceptable, etag, not_too_long},
+    server::Peer,
     status::{Standing, findings},
 };
 
@@ -56,13 +60,18 @@ pub(super) async fn policy(State(api): State<Arc<Api>>) -> Json<PolicyView> {
 
 /// `GET /api/v1/policy/documents`.
 pub(super) async fn documents(State(api): State<Arc<Api>>) -> Response {
-    let etag = format!("\"{}\"", api.access.policy().version());
-    let Standing { diagnostics, files, rejected, .. } = api.policy.get();
+    as_they_are(&api)
+}
+
+fn as_they_are(api: &Api) -> Response {
+    let Standing { version, diagnostics, files, rejected, .. } = api.policy.get();
+    let etag = etag(&files);
     let files = files
         .iter()
         .map(|file| DocumentFile { name: file.path.display().to_string(), text: file.text.clone() });
     let view = DocumentsView {
-        managed: "files".to_owned(),
+        managed: if api.documents.is_some() { "api" } else { "files" }.to_owned(),
+        version,
         etag: etag.clone(),
         files: files.collect(),
         diagnostics,
@@ -75,13 +84,49 @@ pub(super) async fn documents(State(api): State<Arc<Api>>) -> Response {
     response
 }
 
-/// `PUT /api/v1/policy/documents`. The documents come from the gateway's disk: they are changed there.
-pub(super) async fn replace(AskedLong(_): AskedLong<ReplaceBody>) -> Problem {
-    Problem::conflict(
-        "file-managed",
-        "the documents come from files on the gateway's disk and are changed there",
-    )
-    .next("change the files: a good change is in force within two seconds")
+/// `PUT /api/v1/policy/documents`. Where the documents come from the gateway's disk, they are changed there.
+pub(super) async fn replace(
+    State(api): State<Arc<Api>>,
+    Extension(peer): Extension<Peer>,
+    caller: Caller,
+    headers: HeaderMap,
+    AskedLong(body): AskedLong<ReplaceBody>,
+) -> Result<Response, Problem> {
+    let Some(managed) = api.documents.as_ref().map(Arc::clone) else {
+        return Err(Problem::conflict(
+            "file-managed",
+            "the documents come from files on the gateway's disk and are changed there",
+        )
+        .next("change the files: a good change is in force within two seconds"));
+    };
+    let Some(seen) = IfMatch::of(&headers) else {
+        return Err(Problem::unseen("`If-Match` is missing")
+            .next("send the `etag` of `GET /api/v1/policy/documents`, or `*` for whatever there is"));
+    };
+    let files = sources(body.files);
+    acceptable(&files)?;
+    let (turn, by) = (turn().await?, caller.named(&peer));
+    let replaced = blocking(move || {
+        let _turn = turn;
+        managed.replace(files, &seen, &by)
+    })
+    .await?;
+    match replaced {
+        Ok(()) => Ok(as_they_are(&api)),
+        Err(NotReplaced::Changed) => {
+            Err(Problem::changed("the documents in force are not those that `If-Match` names")
+                .next("read them again, and make your change on what is in force"))
+        }
+        Err(NotReplaced::Unusable(report)) => {
+            let found = findings(&report).into_iter().take(MAX_FINDINGS).collect();
+            Err(Problem::unusable("documents", "the documents have errors: those in force stay")
+                .diagnostics(found))
+        }
+        Err(NotReplaced::Failed(error)) => {
+            tracing::error!(error, "the documents could not be replaced");
+            Err(Problem::internal())
+        }
+    }
 }
 
 /// `POST /api/v1/policy/check`.
@@ -89,8 +134,7 @@ pub(super) async fn check(
     State(api): State<Arc<Api>>,
     AskedLong(body): AskedLong<CheckBody>,
 ) -> Result<Json<PolicyChecked>, Problem> {
-    drop(api);
-    let (policy, report) = checked(body.files).await?;
+    let (policy, report) = checked(&api, body.files).await?;
     Ok(Json(PolicyChecked {
         ok: policy.is_some(),
         version: policy.map(|policy| policy.version().to_string()),
@@ -98,24 +142,39 @@ pub(super) async fn check(
     }))
 }
 
-async fn checked(files: Vec<DocumentFile>) -> Result<(Option<Arc<Policy>>, Report), Problem> {
+/// What documents say that are not in force: within what they could name if they were.
+async fn checked(api: &Api, files: Vec<DocumentFile>) -> Result<(Option<Arc<Policy>>, Report), Problem> {
     if files.is_empty() || files.len() > MAX_FILES {
         return Err(Problem::unusable(
             "documents",
             format!("between 1 and {MAX_FILES} documents are checked at once"),
         ));
     }
-    let files: Vec<SourceFile> = files
-        .into_iter()
-        .map(|file| SourceFile { path: PathBuf::from(file.name), text: file.text })
-        .collect();
-    let turn = tokio::time::timeout(TURN_WITHIN, CHECKS.acquire()).await;
-    let Ok(Ok(turn)) = turn else { return Err(Problem::too_many(10)) };
+    let mut files = sources(files);
+    not_too_long(&files)?;
+    let managed = api.documents.as_ref().map(Arc::clone);
+    if managed.is_some() {
+        acceptable(&files)?;
+        // In the order in which they would be kept: it is part of the version.
+        files.sort_by(|one, other| one.path.cmp(&other.path));
+    }
+    let turn = turn().await?;
     blocking(move || {
         let _turn = turn;
-        check_files(&files)
+        managed.map_or_else(|| check_files(&files), |managed| managed.check(&files))
     })
     .await
+}
+
+fn sources(files: Vec<DocumentFile>) -> Vec<SourceFile> {
+    files.into_iter().map(|file| SourceFile { path: PathBuf::from(file.name), text: file.text }).collect()
+}
+
+async fn turn() -> Result<SemaphorePermit<'static>, Problem> {
+    match tokio::time::timeout(TURN_WITHIN, CHECKS.acquire()).await {
+        Ok(Ok(turn)) => Ok(turn),
+        _ => Err(Problem::too_many(10)),
+    }
 }
 
 /// `POST /api/v1/policy/explain`: as `portcullis explain --output json`.
@@ -125,7 +184,7 @@ pub(super) async fn explain(
 ) -> Result<Response, Problem> {
     let policy = match asked.files {
         None => api.access.policy(),
-        Some(files) => checked(files).await?.0.ok_or_else(|| {
+        Some(files) => checked(&api, files).await?.0.ok_or_else(|| {
             Problem::unusable("documents", "the documents have errors")
                 .next("see `POST /api/v1/policy/check`")
         })?,

@@ -11,6 +11,7 @@
 mod answers;
 mod attacks;
 mod description;
+mod documents;
 mod events;
 mod notices;
 mod people;

@@ -8,7 +8,7 @@ use portcullis_access::{
     requests::{Digest, HoldAsk, Mode, OperationAsked, RequestLimits},
 };
 use portcullis_api::{
-    AdminToken, Api, Hub, People, PolicyStatus, PublicUrl, RateLimits, ReadStatements,
+    AdminToken, Api, Hub, ManagedDocuments, People, PolicyStatus, PublicUrl, RateLimits, ReadStatements,
     server::{PROTOCOLS, Web},
 };
 use portcullis_audit::{Journal, JournalConfig, Notary, NotaryConfig, SigningKey, Sync};
@@ -165,6 +165,20 @@ impl World {
         notifications: &str,
         secrets: &[(&'static str, String)],
     ) -> Self {
+        Self::made(console, notifications, secrets, None).await
+    }
+
+    /// Where the API manages the documents.
+    pub async fn managed(documents: Arc<dyn ManagedDocuments>) -> Self {
+        Self::made(ConsoleSettings::default(), "", &[], Some(documents)).await
+    }
+
+    async fn made(
+        console: ConsoleSettings,
+        notifications: &str,
+        secrets: &[(&'static str, String)],
+        managed: Option<Arc<dyn ManagedDocuments>>,
+    ) -> Self {
         drop(rustls::crypto::aws_lc_rs::default_provider().install_default());
         let clock = ManualClock::at(SystemClock.now());
         let shared: Arc<dyn Clock> = Arc::new(clock.clone());
@@ -217,6 +231,7 @@ impl World {
             limits: Limits::default(),
             fingerprints: FingerprintKey::new(&[7; 32]),
             recordings: Arc::clone(&recordings),
+            health: Arc::default(),
         });
         let notifier = Notifier::start(
             Arc::clone(&secrets) as _,
@@ -234,7 +249,9 @@ impl World {
             sessions,
             clock: Arc::clone(&shared),
             admin: AdminToken::new(Secret::new(ADMIN.to_owned())).unwrap(),
-            policy: PolicyStatus::new(clock.now(), &report, &files),
+            documents: managed,
+            health: Arc::clone(&gate.health),
+            policy: PolicyStatus::new(clock.now(), policy.version(), &report, &files),
             metrics: PrometheusBuilder::new().build_recorder().handle(),
             draining: Shutdown::new(),
             supervisor: Supervisor::new(gate),

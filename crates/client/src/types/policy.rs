@@ -72,8 +72,11 @@ pub struct DocumentFile {
 /// The documents of the policy in force.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DocumentsView {
-    /// `files`: they come from the gateway's disk and are changed there.
+    /// `files`: they come from the gateway's disk and are changed there. `api`: they are replaced here.
     pub managed: String,
+    /// The version of the policy they are.
+    #[serde(default)]
+    pub version: String,
     /// What a replacement must name.
     pub etag: String,
     /// The documents.

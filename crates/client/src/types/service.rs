@@ -7,6 +7,7 @@ use portcullis_record::View;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::policy::DiagnosticView;
 use crate::schema;
 
 /// A problem's body (RFC 9457).
@@ -24,6 +25,9 @@ pub struct ProblemBody {
     /// What to do next, if there is something.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next: Option<String>,
+    /// What is wrong with documents, finding by finding.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub diagnostics: Vec<DiagnosticView>,
 }
 
 /// A page of an answer.

@@ -255,7 +255,7 @@ fn jwks(reader: &mut Reader<'_>, node: &Node) -> Option<JwksSource> {
     if text.contains("://") {
         return safe_url(reader, node, "`jwks`").map(JwksSource::Url);
     }
-    Some(JwksSource::File(reader.joined(text.strip_prefix("file:").unwrap_or(text))))
+    reader.joined(node, text.strip_prefix("file:").unwrap_or(text), "`jwks`").map(JwksSource::File)
 }
 
 fn claims(reader: &mut Reader<'_>, node: &Node) -> Option<ClaimPointers> {

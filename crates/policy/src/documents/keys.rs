@@ -26,6 +26,7 @@ pub(crate) const GATEWAY: Keys = keys(
         "proxy_protocol",
         "public_url",
         "recordings",
+        "secrets",
         "store",
         "tls",
     ],

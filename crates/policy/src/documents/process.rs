@@ -1,6 +1,6 @@
 //! `gateway.yaml` -> [`Process`].
 
-use std::{net::SocketAddr, path::PathBuf, time::Duration};
+use std::{net::SocketAddr, time::Duration};
 
 use ipnet::IpNet;
 use url::Url;
@@ -9,12 +9,12 @@ use crate::{
     PgAuthentication,
     documents::{
         identity, keys,
-        reader::{Reader, print_duration, shown},
+        reader::{Fields, Reader, print_duration, shown},
         tree::{Node, Value},
     },
     process::{
-        ConsoleSettings, JournalSettings, Limits, Listen, Listener, LogFormat, LogSettings, Plaintext,
-        Process, Recordings, Store, Sync, TlsFiles,
+        Confinement, ConsoleSettings, JournalSettings, Limits, Listen, Listener, LogFormat, LogSettings,
+        Plaintext, PolicySource, Process, Recordings, Store, Sync, TlsFiles,
     },
 };
 
@@ -25,7 +25,7 @@ pub(crate) fn read(reader: &mut Reader<'_>, root: &Node) -> Option<Process> {
     let fields = reader.fields(root, &keys::GATEWAY)?;
     let listen = reader.required(&fields, "listen").and_then(|node| listen(reader, node));
     let data = reader.required(&fields, "data").and_then(|node| reader.path(node, "`data`"));
-    let policy = reader.required(&fields, "policy").map(|node| policy_files(reader, node));
+    let policy = reader.required(&fields, "policy").map(|node| policy_source(reader, &fields, node));
     let tls = fields.get("tls").and_then(|node| tls_files(reader, node));
     let plaintext = fields.get("insecure_plaintext").and_then(|node| {
         reader.word(
@@ -104,8 +104,21 @@ fn socket(reader: &mut Reader<'_>, node: &Node, what: &str) -> Option<SocketAddr
     address
 }
 
-fn policy_files(reader: &mut Reader<'_>, node: &Node) -> Vec<PathBuf> {
-    reader.many(node, "`policy`", |reader, item| reader.path(item, "`policy`"))
+/// Files and folders, or the word `managed`.
+fn policy_source(reader: &mut Reader<'_>, all: &Fields<'_>, node: &Node) -> PolicySource {
+    let secrets = all.entry("secrets");
+    if matches!(&node.value, Value::Scalar { text, .. } if text == "managed") {
+        let secrets = secrets.and_then(|entry| reader.path(&entry.value, "`secrets`"));
+        return PolicySource::Managed(Confinement { secrets });
+    }
+    if let Some(entry) = secrets {
+        reader.error_help(
+            &entry.key_span,
+            "`secrets` matters only with `policy: managed`",
+            "remove it: documents in files name secrets wherever they are",
+        );
+    }
+    PolicySource::Files(reader.many(node, "`policy`", |reader, item| reader.path(item, "`policy`")))
 }
 
 fn tls_files(reader: &mut Reader<'_>, node: &Node) -> Option<TlsFiles> {

@@ -1,9 +1,16 @@
 //! Tree -> values, collecting every error: the few verbs all readers of sections are written in.
 
-use std::{fmt::Display, ops::Range, path::PathBuf, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    fmt::Display,
+    ops::Range,
+    path::{Component, Path, PathBuf},
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 use crate::{
-    InvalidSecretRef, SecretRef,
+    Confinement, InvalidSecretRef, SecretRef,
     documents::{
         keys::Keys,
         suggest,
@@ -16,6 +23,8 @@ use crate::{
 pub(crate) struct Reader<'a> {
     pub(crate) source: Arc<Source>,
     pub(crate) report: &'a mut Report,
+    /// What the document may name, where that is bounded.
+    pub(crate) confined: Option<&'a Confinement>,
 }
 
 /// A value with the place it was written.
@@ -294,14 +303,37 @@ impl Reader<'_> {
     /// A path, joined to the document's folder.
     pub(crate) fn path(&mut self, node: &Node, what: &str) -> Option<PathBuf> {
         let text = self.text(node, what)?;
-        Some(self.joined(text))
+        self.joined(node, text, what)
     }
 
-    pub(crate) fn joined(&self, path: &str) -> PathBuf {
-        match self.source.path.parent() {
-            Some(folder) => folder.join(path),
-            None => PathBuf::from(path),
+    /// `path`, which stands in `node`: joined to the document's folder, or where the document is confined, below the folder that is
+    /// open to it. What is compared are the paths as written: links below that folder are the business of who made them.
+    pub(crate) fn joined(&mut self, node: &Node, path: &str, what: &str) -> Option<PathBuf> {
+        let Some(confined) = self.confined else {
+            return Some(match self.source.path.parent() {
+                Some(folder) => folder.join(path),
+                None => PathBuf::from(path),
+            });
+        };
+        let Some(folder) = &confined.secrets else {
+            self.error_help(
+                &node.span,
+                format!("{what}: documents that the API manages can name no file of this gateway"),
+                "name a folder for such files in the process file: `secrets: DIR`",
+            );
+            return None;
+        };
+        let joined = folder.join(path);
+        let leaves = Path::new(path).components().any(|part| part == Component::ParentDir);
+        if leaves || !joined.starts_with(folder) || joined == *folder {
+            self.error_help(
+                &node.span,
+                format!("{what}: documents that the API manages name only files in the folder `secrets` of the process file"),
+                "write the path from that folder on, without `..`: `file:orders-password`",
+            );
+            return None;
         }
+        Some(joined)
     }
 
     /// A reference to a secret. What is no reference may be the secret itself: it is never shown.
@@ -311,7 +343,20 @@ impl Reader<'_> {
             _ => return self.text(node, what).and(None),
         };
         match text.parse() {
-            Ok(SecretRef::File(path)) => Some(SecretRef::File(self.joined(&path.to_string_lossy()))),
+            Ok(SecretRef::File(path)) => {
+                self.joined(node, &path.to_string_lossy(), what).map(SecretRef::File)
+            }
+            Ok(SecretRef::Env(name)) if self.confined.is_some() && !is_open(&name) => {
+                self.error_help(
+                    &node.span,
+                    format!(
+                        "{what}: documents that the API manages name only variables that begin with `{}`",
+                        Confinement::VARIABLES
+                    ),
+                    format!("give the gateway the secret as `{}…`, or as a file", Confinement::VARIABLES),
+                );
+                None
+            }
             Ok(reference) => Some(reference),
             Err(error) => {
                 if matches!(error, InvalidSecretRef::Literal) {
@@ -323,6 +368,10 @@ impl Reader<'_> {
             }
         }
     }
+}
+
+fn is_open(variable: &str) -> bool {
+    variable.strip_prefix(Confinement::VARIABLES).is_some_and(|rest| !rest.is_empty())
 }
 
 /// Text from a document as shown inside a message: one line, not long.

@@ -22,8 +22,12 @@ pub(super) struct Gateway {
     recordings: Option<Recordings>,
     /// The journal.
     journal: Option<Journal>,
-    /// Policy documents: files, or folders whose `*.yaml` files are read.
+    /// Policy documents: files, or folders whose `*.yaml` files are read; or the word `managed`: they are in the data directory, and
+    /// the API writes them.
     policy: OneOrMany<String>,
+    /// Only with `policy: managed`: the folder of the files that the documents may name, and that their paths are relative to. Absent:
+    /// they name no file.
+    secrets: Option<String>,
     /// Where people and clients find the web listener, `https://host` or `https://host:port`; http on loopback. For links and
     /// sign-in redirects. Default: the web listener's own address.
     public_url: Option<String>,

@@ -1,8 +1,8 @@
 //! What `check` says, as golden text.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use portcullis_policy::{Report, SourceFile, check, check_process};
+use portcullis_policy::{PolicySource, Report, SourceFile, check, check_process};
 
 use crate::golden::{compare, files, testdata};
 
@@ -94,7 +94,8 @@ fn relative_paths_are_relative_to_their_document() {
     assert_eq!(report.render(false), "");
     let process = process.unwrap();
     assert_eq!(process.data, Path::new("/etc/portcullis/var"));
-    assert_eq!(process.policy, [Path::new("/etc/portcullis/policy.yaml"), Path::new("/abs/p.yaml")]);
+    let paths = ["/etc/portcullis/policy.yaml", "/abs/p.yaml"].map(PathBuf::from);
+    assert_eq!(process.policy, PolicySource::Files(paths.into()));
     assert_eq!(process.tls.unwrap().key, Path::new("/k.pem"));
     assert_eq!(process.limits.token, 32 << 10);
     assert_eq!(process.proxy_protocol.len(), 2);

@@ -4,6 +4,7 @@
 
 mod approvals;
 mod attacks;
+mod confined;
 mod diagnostics;
 mod golden;
 mod manual;

@@ -210,8 +210,8 @@ fn row(value: &Value) -> Vec<String> {
             let name = Some(event.name.clone()).filter(|name| !name.is_empty());
             (name, None, dash(), what, event.note.clone())
         }
-        AuditEvent::PolicyLoaded { policy, warnings, .. } => {
-            (None, None, dash(), kind, format!("version {policy}, {warnings} warnings"))
+        AuditEvent::PolicyLoaded { policy, warnings, by, .. } => {
+            (by.clone(), None, dash(), kind, format!("version {policy}, {warnings} warnings"))
         }
         AuditEvent::PolicyRejected { errors, .. } => {
             (None, None, dash(), kind, errors.lines().next().unwrap_or_default().to_owned())

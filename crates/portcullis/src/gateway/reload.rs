@@ -5,11 +5,11 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use portcullis_access::Access;
 use portcullis_api::PolicyStatus;
 use portcullis_audit::{Batch, Journal};
-use portcullis_core::{AuditEvent, Clock};
+use portcullis_core::{AuditEvent, Clock, Timestamp};
 use portcullis_identity::Identity;
 use portcullis_notify::Notifier;
 use portcullis_policy::{Policy, Report, SourceFile, check};
-use portcullis_proxy::supervise::Supervisor;
+use portcullis_proxy::{Health, supervise::Supervisor};
 use tokio::sync::mpsc;
 
 use crate::documents::{Unreadable, read_policy};
@@ -23,11 +23,17 @@ const SETTLE: Duration = Duration::from_millis(100);
 /// Keeps the policy in force up with the documents.
 pub struct Reload {
     pub paths: Vec<PathBuf>,
+    pub enforce: Arc<Enforce>,
+}
+
+/// Puts checked documents in force, whichever way they came.
+pub struct Enforce {
     pub identity: Arc<Identity>,
     pub access: Arc<Access>,
     pub journal: Arc<Journal>,
     pub status: Arc<PolicyStatus>,
     pub supervisor: Arc<Supervisor>,
+    pub health: Arc<Health>,
     pub notifier: Arc<Notifier>,
     pub clock: Arc<dyn Clock>,
 }
@@ -59,7 +65,7 @@ impl Reload {
             match &seen {
                 Ok(files) if *files == in_force => {
                     tracing::info!("the documents are those of the policy in force");
-                    self.status.restored();
+                    self.enforce.status.restored();
                     metrics::gauge!("portcullis_policy_rejected").set(0.0);
                 }
                 Ok(files) => {
@@ -67,7 +73,7 @@ impl Reload {
                         in_force.clone_from(files);
                     }
                 }
-                Err(error) => self.reject(error.clone(), None),
+                Err(error) => self.enforce.reject(error.clone(), None),
             }
         }
     }
@@ -82,23 +88,30 @@ impl Reload {
     fn apply(&self, files: &[SourceFile]) -> bool {
         let (policy, report) = check(files);
         let Some(policy) = policy else {
-            self.reject(report.render(false), Some(&report));
+            self.enforce.reject(report.render(false), Some(&report));
             return false;
         };
-        if let Err(error) = self.put_in_force(files, &policy, &report) {
-            self.reject(error, None);
+        if let Err(error) = self.enforce.put(files, &policy, &report, None, || Ok(())) {
+            self.enforce.reject(error, None);
             return false;
         }
         true
     }
+}
 
+impl Enforce {
     /// INVARIANT(policy-swapped-whole): providers, grants and connections change together or not at all. Between the first
     /// and the second step principals are judged by grants that do not know their provider: they get nothing.
-    fn put_in_force(
+    ///
+    /// `by` is who brought them, where somebody did. `keep` writes them down where they must outlive the process: after the journal
+    /// has the change, before it counts.
+    pub fn put(
         &self,
         files: &[SourceFile],
         policy: &Arc<Policy>,
         report: &Report,
+        by: Option<&str>,
+        keep: impl FnOnce() -> Result<(), String>,
     ) -> Result<(), String> {
         let now = self.clock.now();
         self.identity.configure(policy.providers()).map_err(|error| error.to_string())?;
@@ -106,16 +119,20 @@ impl Reload {
             at: now,
             policy: Arc::clone(policy.version()),
             warnings: report.warnings() as u64,
+            by: by.map(str::to_owned),
         };
-        if let Err(error) = record(&self.journal, &event) {
+        let journalled = record(&self.journal, &event)
+            .map_err(|error| format!("the change could not be journalled: {error}"));
+        if let Err(error) = journalled.and_then(|()| keep()) {
             let before = self.access.policy();
             if let Err(error) = self.identity.configure(before.providers()) {
                 tracing::error!(%error, "the identity providers of the old policy could not be restored");
             }
-            return Err(format!("the change could not be journalled: {error}"));
+            return Err(error);
         }
         self.access.replace_policy(Arc::clone(policy));
-        self.status.loaded(now, report, files);
+        self.health.keep(policy);
+        self.status.loaded(now, policy.version(), report, files);
         self.notifier.reconfigure(policy.notifications());
         self.supervisor.policy_changed();
         metrics::gauge!("portcullis_policy_rejected").set(0.0);
@@ -124,17 +141,28 @@ impl Reload {
         Ok(())
     }
 
-    fn reject(&self, errors: String, report: Option<&Report>) {
+    pub fn reject(&self, errors: String, report: Option<&Report>) {
         let now = self.clock.now();
         let version = Arc::clone(self.access.policy().version());
         tracing::error!(in_force = %version, "the changed documents were refused, the policy in force stays:\n{errors}");
         metrics::gauge!("portcullis_policy_rejected").set(1.0);
+        self.journal_refusal(now, version, errors.clone());
+        self.status.rejected(now, errors, report);
+    }
+
+    /// Documents that came by the API were good and could not be put in force: whoever brought them is told, nothing else changed.
+    pub fn refused(&self, error: &str) {
+        let version = Arc::clone(self.access.policy().version());
+        tracing::error!(in_force = %version, error, "the documents could not be replaced, the policy in force stays");
+        self.journal_refusal(self.clock.now(), version, error.to_owned());
+    }
+
+    fn journal_refusal(&self, now: Timestamp, version: Arc<str>, errors: String) {
         metrics::counter!("portcullis_policy_reloads_total", "outcome" => "rejected").increment(1);
-        let event = AuditEvent::PolicyRejected { at: now, policy: version, errors: errors.clone() };
+        let event = AuditEvent::PolicyRejected { at: now, policy: version, errors };
         if let Err(error) = record(&self.journal, &event) {
             tracing::error!(%error, "the refusal could not be journalled");
         }
-        self.status.rejected(now, errors, report);
     }
 }
 

@@ -1,18 +1,20 @@
 //! Starting: everything is made, in the order in which it can fail, before a port is open to anyone.
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use metrics_exporter_prometheus::PrometheusBuilder;
 use portcullis_access::{Access, Settings, SystemSecrets, requests::RequestLimits};
 use portcullis_api::{
-    AdminToken, Api, Hub, People, PolicyStatus, PublicUrl, RateLimits, ReadStatements,
+    AdminToken, Api, Hub, ManagedDocuments, People, PolicyStatus, PublicUrl, RateLimits, ReadStatements,
     server::{PROTOCOLS, Web},
 };
 use portcullis_audit::{Error as JournalError, Journal, JournalConfig, Notary, NotaryConfig, Recovery};
 use portcullis_core::{AuditEvent, Clock, Operation, SystemClock};
 use portcullis_identity::{Identity, SignIns};
 use portcullis_notify::{Notifier, slack};
-use portcullis_policy::{Connection, Policy, Process, Report, SourceFile, Sync, Url};
+use portcullis_policy::{
+    Confinement, Connection, Policy, PolicySource, Process, Report, SourceFile, Sync, Url,
+};
 use portcullis_postgres::{Postgres, catalog::Catalogs, upstream::Logins};
 use portcullis_proxy::{
     Admission, CancelMap, CertificatePaths, DirectDial, DownstreamTls, ListenerConfig, ProxyNetworks,
@@ -29,10 +31,11 @@ use tokio::{net::TcpListener, task::JoinHandle};
 
 use super::{
     data::{DataDir, Listeners},
+    managed::{Folder, Managed},
     recordings,
-    reload::{Reload, record},
+    reload::{Enforce, Reload, record},
 };
-use crate::{documents, failure::Failure, remote, statements};
+use crate::{documents::Place, failure::Failure, remote, statements};
 
 /// How long a dial upstream may take, resolution included.
 const DIAL_WITHIN: Duration = Duration::from_secs(10);
@@ -56,7 +59,8 @@ pub struct Started {
     pub clock: Arc<dyn Clock>,
     pub listeners: Listeners,
     pub metrics: metrics_exporter_prometheus::PrometheusHandle,
-    pub reload: Reload,
+    /// Where documents are files that others write.
+    pub reload: Option<Reload>,
     pub api: Arc<Api>,
     pub notifier: Arc<Notifier>,
     /// The sessions' listeners.
@@ -84,6 +88,7 @@ pub async fn start(
     let (journal, recovery) = journal(process, &data, &clock)?;
     data.remove_listeners();
     let notary = notary(&data, &journal)?;
+    let managed = managed(process, files)?;
     let fingerprints = FingerprintKey::new(data.fingerprint_key()?.expose());
     let admin = AdminToken::new(data.admin_token()?)
         .ok_or_else(|| Failure::cannot("the admin token is too short"))?;
@@ -124,6 +129,7 @@ pub async fn start(
         limits: process.limits.clone(),
         fingerprints,
         recordings: Arc::clone(&recordings),
+        health: Arc::default(),
     });
     let supervisor = Supervisor::new(Arc::clone(&gate));
 
@@ -140,7 +146,7 @@ pub async fn start(
         fingerprint: tls.fingerprint().map(|fingerprint| fingerprint.to_string()).unwrap_or_default(),
     };
 
-    let status = PolicyStatus::new(clock.now(), report, files);
+    let status = PolicyStatus::new(clock.now(), policy.version(), report, files);
     journal_start(&journal, &clock, &recovery, &policy, report)?;
     let networks =
         (!process.proxy_protocol.is_empty()).then(|| ProxyNetworks::new(process.proxy_protocol.clone()));
@@ -151,7 +157,23 @@ pub async fn start(
         admission,
     };
     let notifier = notifier(&store, &policy, &secrets, &clock).await?;
+    let enforce = Arc::new(Enforce {
+        identity: Arc::clone(&identity),
+        access: Arc::clone(&access),
+        journal: Arc::clone(&journal),
+        status: Arc::clone(&status),
+        supervisor: Arc::clone(&supervisor),
+        health: Arc::clone(&gate.health),
+        notifier: Arc::clone(&notifier),
+        clock: Arc::clone(&clock),
+    });
+    let documents = managed.map(|(folder, confinement)| {
+        let managed = Managed::new(folder, confinement, Arc::clone(&enforce), files.to_vec());
+        Arc::new(managed) as Arc<dyn ManagedDocuments>
+    });
     let api = Arc::new(Api {
+        documents,
+        health: Arc::clone(&gate.health),
         identity: Arc::clone(&identity),
         access: Arc::clone(&access),
         journal: Arc::clone(&journal),
@@ -211,15 +233,9 @@ pub async fn start(
         )));
     }
     data.write_listeners(&listeners)?;
-    let reload = Reload {
-        paths: process.policy.clone(),
-        identity: Arc::clone(&identity),
-        access: Arc::clone(&access),
-        journal: Arc::clone(&journal),
-        status,
-        supervisor: Arc::clone(&supervisor),
-        notifier: Arc::clone(&notifier),
-        clock: Arc::clone(&clock),
+    let reload = match &process.policy {
+        PolicySource::Files(paths) => Some(Reload { paths: paths.clone(), enforce }),
+        PolicySource::Managed(_) => None,
     };
     Ok(Started {
         data,
@@ -335,6 +351,7 @@ fn journal_start(
         at,
         policy: Arc::clone(policy.version()),
         warnings: report.warnings() as u64,
+        by: None,
     };
     for event in [started, loaded] {
         record(journal, &event).map_err(|error| Failure::cannot(error.to_string()))?;
@@ -394,10 +411,29 @@ fn address(listener: &TcpListener) -> Result<SocketAddr, Failure> {
     listener.local_addr().map_err(|error| Failure::cannot(error.to_string()))
 }
 
+/// The folder of documents that the API writes, as a crash may have left it, made whole. `loaded` is what was read before the lock on
+/// the data directory was ours.
+fn managed(process: &Process, loaded: &[SourceFile]) -> Result<Option<(Folder, Confinement)>, Failure> {
+    let Place::Managed(folder, confinement) = Place::of(process) else { return Ok(None) };
+    folder.recover().map_err(|error| {
+        Failure::cannot(format!("cannot make `{}` whole: {error}", folder.path().display()))
+    })?;
+    if folder.read().ok().as_deref() != Some(loaded) {
+        return Err(Failure::cannot("the documents changed while the gateway started").next("start it again"));
+    }
+    Ok(Some((folder, confinement)))
+}
+
 /// The documents and what they say.
 pub fn load(process: &Process) -> Result<(Vec<SourceFile>, Arc<Policy>, Report), Failure> {
-    let paths: &[PathBuf] = &process.policy;
-    let files = documents::read_policy(paths)?;
-    let (policy, report) = documents::policy(&files)?;
+    let place = Place::of(process);
+    let files = place.read()?;
+    let (policy, report) = place.policy(&files).map_err(|failure| match &place {
+        Place::Files(_) => failure,
+        Place::Managed(folder, _) => failure.next(format!(
+            "the API wrote them to `{0}`, and those before them to `{0}.previous`",
+            folder.path().display()
+        )),
+    })?;
     Ok((files, policy, report))
 }

@@ -115,6 +115,26 @@ impl Lab {
         Self::under(include_str!("../testdata/asking.yaml"), process, &settings).await
     }
 
+    /// Where the API manages the documents, of which there are none yet: `policy.yaml` lies ready.
+    pub async fn managed() -> Self {
+        let (idp, server) = tokio::join!(issuer(), server(&[]));
+        let dir = Scratch::new();
+        dir.write(
+            "gateway.yaml",
+            "listen: { web: 127.0.0.1:0, postgres: 127.0.0.1:0 }\ninsecure_plaintext: loopback\ndata: data\n\
+             policy: managed\nsecrets: secrets\n",
+        );
+        dir.write("secrets/shop", format!("{SHOP_PASSWORD}\n"));
+        let documents = include_str!("../testdata/lab.yaml")
+            .replace("env:SHOP_DB_PASSWORD", "file:shop")
+            .replace("env:GATEWAY_CLIENT_SECRET", "env:PORTCULLIS_SECRET_GRAPH");
+        dir.write("policy.yaml", policy(&documents, &idp, &server));
+        let gateway = start(&dir);
+        let mut lab = Self { idp, server, gateway, listeners: Value::Null, dir };
+        lab.ready().await;
+        lab
+    }
+
     async fn under(documents: &str, process: &str, settings: &[(String, String)]) -> Self {
         let (idp, server) = tokio::join!(issuer(), server(settings));
         let dir = Scratch::new();
@@ -345,7 +365,8 @@ fn start(dir: &Scratch) -> Process {
             .args(["gateway", "--config"])
             .arg(dir.join("gateway.yaml"))
             .env("SHOP_DB_PASSWORD", SHOP_PASSWORD)
-            .env("GATEWAY_CLIENT_SECRET", GRAPH_SECRET),
+            .env("GATEWAY_CLIENT_SECRET", GRAPH_SECRET)
+            .env("PORTCULLIS_SECRET_GRAPH", GRAPH_SECRET),
     )
 }
 

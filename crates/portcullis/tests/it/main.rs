@@ -31,6 +31,7 @@ mod lab;
 mod liveness;
 mod login;
 mod logs;
+mod managed;
 mod manual;
 mod masks;
 mod people;

@@ -5,10 +5,12 @@
 //! client's own startup parameters are kept; those that would change how statements are read or who runs them are judged
 //! like the `SET` they are.
 
+use std::time::Duration;
+
 use portcullis_access::Permit;
-use portcullis_core::{Principal, Verb};
+use portcullis_core::{Principal, Timestamp, Verb};
 use portcullis_policy::SessionRules;
-use portcullis_proxy::gate::Gate;
+use portcullis_proxy::{Failing, gate::Gate};
 use portcullis_sql::{
     SettingChange, SettingScope, SettingValue,
     settings::{self, SettingVerdict},
@@ -41,7 +43,40 @@ pub(crate) async fn open(
     // As libpq does: without a database, the one named like the user.
     let user = permit.connection().credential.as_ref().map_or("", |credential| credential.username.as_str());
     let database = permit.facts().database.as_deref().unwrap_or(user);
-    upstream::connect(permit, &*gate.dial, &*gate.secrets, logins, database, parameters).await
+    let mut attempt = Attempt { gate, permit, began: gate.clock.now(), over: false };
+    let opened = upstream::connect(permit, &*gate.dial, &*gate.secrets, logins, database, parameters).await;
+    attempt.over = true;
+    match &opened {
+        Ok(_) => attempt.note(None),
+        Err(error) => attempt.note(error.failing()),
+    }
+    opened
+}
+
+/// How long an upstream may leave somebody waiting who then gives up, before that says something of the upstream.
+const SILENCE: Duration = Duration::from_secs(5);
+
+/// One attempt to open a session, for what it says of the upstream.
+struct Attempt<'a> {
+    gate: &'a Gate,
+    permit: &'a Permit,
+    began: Timestamp,
+    over: bool,
+}
+
+impl Attempt<'_> {
+    fn note(&self, failing: Option<Failing>) {
+        let now = self.gate.clock.now();
+        self.gate.health.note(self.permit.connection(), failing, now, || self.gate.access.policy());
+    }
+}
+
+impl Drop for Attempt<'_> {
+    fn drop(&mut self) {
+        if !self.over && self.gate.clock.now().since(self.began) >= SILENCE {
+            self.note(Some(Failing::Timeout));
+        }
+    }
 }
 
 /// The parameter in which a client says why it comes: for approvers, never for the upstream.

@@ -52,7 +52,7 @@ fn every_other_event_is_kept_as_written() {
     let gateway = Gateway::new();
     let events = [
         AuditEvent::GatewayStarted { at: at(0), version: "0.1.0".to_owned(), recovered_bytes: 3 },
-        AuditEvent::PolicyLoaded { at: at(1), policy: "v1".into(), warnings: 2 },
+        AuditEvent::PolicyLoaded { at: at(1), policy: "v1".into(), warnings: 2, by: None },
         AuditEvent::PolicyRejected { at: at(2), policy: "v1".into(), errors: "unknown key `thn`".to_owned() },
         AuditEvent::WindowRequest(portcullis_core::event::WindowRequestEvent {
             at: at(3),

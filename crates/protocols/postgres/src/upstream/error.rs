@@ -4,7 +4,7 @@ use std::io;
 
 use portcullis_core::ErrorKind;
 use portcullis_policy::SecretError;
-use portcullis_proxy::{DialError, TlsError};
+use portcullis_proxy::{DialError, Failing, TlsError};
 
 use super::scram;
 use crate::{codec, error::sqlstate};
@@ -112,6 +112,26 @@ impl Error {
         }
     }
 
+    /// What it says of the upstream; none: it answers, and what was asked of it cannot be had.
+    pub fn failing(&self) -> Option<Failing> {
+        Some(match self {
+            Self::Dial(error) => error.failing(),
+            Self::Lost { source, .. } => match source.kind() {
+                io::ErrorKind::TimedOut => Failing::Timeout,
+                _ => Failing::Broken,
+            },
+            Self::NoTls | Self::Stuffed | Self::TlsSetup(_) | Self::HostName(_) | Self::Tls(_) => {
+                Failing::Tls
+            }
+            Self::Malformed(_) | Self::Unexpected { .. } | Self::TooMuch { .. } => Failing::Broken,
+            Self::NoPassword | Self::NoCredential | Self::Secret(_) | Self::Scram(scram::Error::Internal) => {
+                Failing::Credential
+            }
+            Self::Method(_) | Self::Cleartext | Self::Scram(_) => Failing::Login,
+            Self::Refused { code, .. } => return refusal(code.as_bytes()),
+        })
+    }
+
     /// What a client may hear: never an address, a user name, or the text of a certificate.
     pub fn told(&self) -> Told {
         match self {
@@ -135,6 +155,16 @@ impl Error {
         let message = fields.message();
         let told = told(&code, &message, user, database);
         Self::Refused { code, message, told }
+    }
+}
+
+/// What a server's SQLSTATE says of it. Those about what this client asked for say that it answers.
+const fn refusal(code: &[u8]) -> Option<Failing> {
+    match code {
+        [b'2', b'8', ..] | b"42501" => Some(Failing::Login),
+        [b'5', b'3', ..] => Some(Failing::Full),
+        [b'5', b'7', b'P', ..] => Some(Failing::Unavailable),
+        _ => None,
     }
 }
 
@@ -177,6 +207,17 @@ mod tests {
             let told = told(code, message, "inner_role", "logs");
             assert!(!told.message.contains("inner_role") && !told.message.contains("10.0.0.1"), "{told:?}");
         }
+    }
+
+    #[test]
+    fn a_refusal_says_something_of_the_upstream_unless_it_is_about_what_was_asked() {
+        let said =
+            ["28P01", "28000", "42501", "53300", "53200", "57P03", "57P01", "3D000", "22023", "55000", ""]
+                .map(|code| refusal(code.as_bytes()));
+        assert_eq!(said[..3], [Some(Failing::Login); 3]);
+        assert_eq!(said[3..5], [Some(Failing::Full); 2]);
+        assert_eq!(said[5..7], [Some(Failing::Unavailable); 2]);
+        assert_eq!(said[7..], [None; 4]);
     }
 
     #[test]

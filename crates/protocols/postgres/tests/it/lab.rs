@@ -183,6 +183,7 @@ grants:
             limits,
             fingerprints: FingerprintKey::new(&[7; 32]),
             recordings,
+            health: Arc::default(),
         });
         tokio::spawn(Supervisor::new(Arc::clone(&gate)).run());
         let tls = DownstreamTls::self_signed(scratch.path(), &[]).unwrap();
