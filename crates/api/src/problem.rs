@@ -20,7 +20,7 @@ pub struct Problem {
     detail: String,
     next: Option<String>,
     retry_after: Option<u64>,
-    diagnostics: Vec<DiagnosticView>,
+    diagnostics: Box<[DiagnosticView]>,
 }
 
 impl Problem {
@@ -32,7 +32,7 @@ impl Problem {
             detail: detail.into(),
             next: None,
             retry_after: None,
-            diagnostics: Vec::new(),
+            diagnostics: Box::default(),
         }
     }
 
@@ -45,7 +45,7 @@ impl Problem {
     /// What is wrong with documents, finding by finding.
     #[must_use]
     pub(crate) fn diagnostics(mut self, diagnostics: Vec<DiagnosticView>) -> Self {
-        self.diagnostics = diagnostics;
+        self.diagnostics = diagnostics.into();
         self
     }
 
@@ -227,7 +227,7 @@ impl Problem {
             status: self.status.as_u16(),
             detail: self.detail.clone(),
             next: self.next.clone(),
-            diagnostics: self.diagnostics.clone(),
+            diagnostics: self.diagnostics.to_vec(),
         }
     }
 }

@@ -168,8 +168,7 @@ async fn sessions_tell_how_an_upstream_is() {
     let gauge = async |lab: &Lab| {
         let text =
             lab.http().get(format!("{}/metrics", lab.url())).send().await.unwrap().text().await.unwrap();
-        let line = text.lines().find(|line| line.starts_with("portcullis_upstream_up{")).map(str::to_owned);
-        line
+        text.lines().find(|line| line.starts_with("portcullis_upstream_up{")).map(str::to_owned)
     };
     assert_eq!((health(&lab).await, gauge(&lab).await), (json!({ "state": "unknown" }), None));
     lab.psql("shop-db", &token, "SELECT 1").await.ok();

@@ -36,7 +36,7 @@ pub struct Lab {
     idp: Running,
     policy: String,
     scope: String,
-    shutdown: Shutdown,
+    pub shutdown: Shutdown,
     scratch: Scratch,
 }
 
@@ -243,6 +243,15 @@ grants:
             let rules = policy.session_rules(connection, &grants, live.principal());
             control.replace_rules(Arc::new(portcullis_proxy::gate::InForce { rules, live }));
         }
+    }
+
+    /// Puts a policy in force whose connection leads elsewhere.
+    pub fn lead_to(&self, address: SocketAddr) {
+        let text = self.policy.replace(&self.server.address(), &address.to_string());
+        let (policy, report) = portcullis_policy::check(&[SourceFile { path: "policy.yaml".into(), text }]);
+        let policy = policy.unwrap_or_else(|| panic!("{}", report.render(false)));
+        self.gate.access.replace_policy(Arc::clone(&policy));
+        self.gate.health.keep(&policy);
     }
 
     /// Somebody who can answer requests.

@@ -14,6 +14,7 @@ mod blast;
 mod commit_gate;
 mod denials;
 mod evasion;
+mod health;
 mod hold_attacks;
 mod holds;
 mod hostile;
