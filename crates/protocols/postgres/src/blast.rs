@@ -7,7 +7,7 @@
 //!
 //! **Does not** decide whether a statement is held, or record anything: what it finds stands in the request alone.
 //!
-//! **How to read it**: [`work_out`]; `behind` (what may be asked at all, and why), `rows` (running it to be taken back), `plan`,
+//! **How to read it**: `work_out`; `behind` (what may be asked at all, and why), `rows` (running it to be taken back), `plan`,
 //! `sizes`, `login`.
 //!
 //! **References**: PostgreSQL documentation, "EXPLAIN", "SET TRANSACTION", 55.2.3 "Extended Query".
