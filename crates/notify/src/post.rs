@@ -81,7 +81,7 @@ impl Sender {
 
     async fn attempt(&self, channel: &Notification, notice: &Notice) -> Result<Option<String>, Failed> {
         match &channel.channel {
-            Channel::Slack { url, signing_secret, users: _ } => {
+            Channel::Slack { url, signing_secret, users: _, team: _ } => {
                 let buttons = match signing_secret {
                     Some(_) => slack::Buttons::Answer,
                     None => slack::Buttons::LinkOnly,

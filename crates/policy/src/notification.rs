@@ -46,6 +46,8 @@ pub enum Channel {
         signing_secret: Option<SecretRef>,
         /// Slack's user id -> the identity it is, verified by hand: who may answer from chat.
         users: BTreeMap<String, Subject>,
+        /// The workspace its users are of; absent: any that the app is in.
+        team: Option<String>,
     },
     /// A Microsoft Teams workflow's webhook.
     Teams {

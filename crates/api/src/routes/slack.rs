@@ -12,12 +12,12 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use portcullis_access::requests::{Answer, Ballot};
-use portcullis_core::{Principal, PrincipalKind};
+use portcullis_core::{ConnectionName, Principal, PrincipalKind, Secret};
 use portcullis_identity::Standing;
 use portcullis_notify::slack::{Action, Interaction, NotFromSlack, Reply};
-use portcullis_policy::{Channel, Notification, ProviderKind, Subject};
+use portcullis_policy::{Channel, Claimed, Notification, ProviderKind, Subject};
 
-use super::requests::answered;
+use super::{blocking, requests::answered};
 use crate::{Api, Problem, notices};
 
 /// The longest call.
@@ -28,27 +28,28 @@ pub(super) async fn interaction(State(api): State<Arc<Api>>, request: Request) -
     let headers = request.headers().clone();
     let body = axum::body::to_bytes(request.into_body(), MAX_CALL).await;
     let body = body.map_err(|_| Problem::too_large(MAX_CALL))?;
-    let channel = channel(&api, &headers, &body)?;
+    let channels = channels(&api, &headers, &body)?;
     let interaction = Interaction::parse(&body, api.slack_hosts).map_err(|error| {
-        tracing::info!(channel = %channel.name, %error, "a call of Slack cannot be used");
+        tracing::info!(%error, "a call of Slack cannot be used");
         Problem::malformed("the call is not one of our buttons")
     })?;
     if interaction.action != Action::Open {
         tokio::spawn(async move {
-            let reply = reply(&api, &channel, &interaction).await;
+            let reply = reply(&api, &channels, &interaction).await;
             if let Err(error) = api.notifier.respond(&interaction.response_url, &reply).await {
-                tracing::warn!(channel = %channel.name, ?error, "Slack could not be told what came of a button");
+                tracing::warn!(?error, "Slack could not be told what came of a button");
             }
         });
     }
     Ok(StatusCode::OK.into_response())
 }
 
-/// The channel whose secret signed the call. One answer for all that is wrong with it.
-fn channel(api: &Api, headers: &HeaderMap, body: &Bytes) -> Result<Arc<Notification>, Problem> {
+/// The channels whose secret signed the call. One answer for all that is wrong with it.
+fn channels(api: &Api, headers: &HeaderMap, body: &Bytes) -> Result<Vec<Arc<Notification>>, Problem> {
     let now = api.clock.now();
     let policy = api.access.policy();
-    let mut why = NotFromSlack::Signature;
+    let (mut why, mut fits) = (NotFromSlack::Signature, None::<Secret<String>>);
+    let mut channels = Vec::new();
     for notification in policy.notifications() {
         let Channel::Slack { signing_secret: Some(reference), .. } = &notification.channel else { continue };
         let secret = match api.secrets.resolve(reference) {
@@ -58,14 +59,26 @@ fn channel(api: &Api, headers: &HeaderMap, body: &Bytes) -> Result<Arc<Notificat
                 continue;
             }
         };
+        // A call is verified once: it is good once. Several channels may be of one app.
+        if let Some(fits) = &fits {
+            channels.extend(fits.matches(secret.expose().as_bytes()).then(|| Arc::clone(notification)));
+            continue;
+        }
         match api.slack.verify(headers, body, &secret, now) {
-            Ok(()) => return Ok(Arc::clone(notification)),
+            Ok(()) => {
+                fits = Some(secret);
+                channels.push(Arc::clone(notification));
+                continue;
+            }
             Err(error) => why = error,
         }
         // Another secret may fit where this one does not; whatever else is wrong stays wrong.
         if why != NotFromSlack::Signature {
             break;
         }
+    }
+    if fits.is_some() {
+        return Ok(channels);
     }
     tracing::warn!(error = %why, "a call that says it is from Slack was refused");
     Err(match why {
@@ -74,14 +87,14 @@ fn channel(api: &Api, headers: &HeaderMap, body: &Bytes) -> Result<Arc<Notificat
     })
 }
 
-async fn reply(api: &Arc<Api>, channel: &Notification, pressed: &Interaction) -> Reply {
+async fn reply(api: &Arc<Api>, channels: &[Arc<Notification>], pressed: &Interaction) -> Reply {
     let id = pressed.request;
     let link = api.access.request_link(id).unwrap_or_default();
     let whisper = |why: &str| Reply::Whisper(format!("{why}. Answer in the console: {link}"));
-    let by = match person(api, channel, &pressed.user).await {
+    let by = match pressed_by(api, channels, pressed).await {
         Ok(by) => by,
         Err(why) => {
-            tracing::info!(request = %id, channel = %channel.name, why, "an answer from Slack does not count");
+            tracing::info!(request = %id, why, "an answer from Slack does not count");
             return whisper(why);
         }
     };
@@ -100,12 +113,44 @@ async fn reply(api: &Arc<Api>, channel: &Notification, pressed: &Interaction) ->
     }
 }
 
+async fn pressed_by(
+    api: &Arc<Api>,
+    channels: &[Arc<Notification>],
+    pressed: &Interaction,
+) -> Result<Arc<Principal>, &'static str> {
+    let (access, id) = (Arc::clone(&api.access), pressed.request);
+    let found = blocking(move || access.find_request(id)).await;
+    let Ok(Ok(Some(request))) = found else { return Err("there is no such request") };
+    person(api, subject(channels, pressed, &request.asked().connection)?, &pressed.user).await
+}
+
+/// Whom the documents name for the Slack user: by the channels that tell of the connection, of the user's workspace. Where two of
+/// them name different people, nobody is named.
+fn subject<'a>(
+    channels: &'a [Arc<Notification>],
+    pressed: &Interaction,
+    connection: &ConnectionName,
+) -> Result<&'a Claimed, &'static str> {
+    let telling = channels.iter().filter(|channel| channel.covers(connection));
+    let mut named = telling.filter_map(|channel| match &channel.channel {
+        Channel::Slack { users, team, .. } if team.as_deref().is_none_or(|team| pressed.is_of(team)) => {
+            match users.get(&pressed.user) {
+                Some(Subject::Id(id)) => Some(id),
+                _ => None,
+            }
+        }
+        _ => None,
+    });
+    let first = named.next().ok_or("the documents do not say who you are here")?;
+    if named.all(|other| other == first) {
+        Ok(first)
+    } else {
+        Err("the documents name several people for you")
+    }
+}
+
 /// Who pressed it: the identity that the documents name for the Slack user, as its directory has it now.
-async fn person(api: &Api, channel: &Notification, user: &str) -> Result<Arc<Principal>, &'static str> {
-    let Channel::Slack { users, .. } = &channel.channel else { return Err("this is no Slack channel") };
-    let Some(Subject::Id(subject)) = users.get(user) else {
-        return Err("the documents do not say who you are here");
-    };
+async fn person(api: &Api, subject: &Claimed, user: &str) -> Result<Arc<Principal>, &'static str> {
     let policy = api.access.policy();
     let provider = policy.providers().iter().find(|provider| provider.name == subject.provider);
     // Without a directory nobody says what the person is now.

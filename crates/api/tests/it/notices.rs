@@ -138,8 +138,12 @@ impl Chat {
 
     /// The body of a call.
     fn pressed(&self, user: &str, action: &str, request: &str) -> String {
+        self.pressed_in("T1", None, user, action, request)
+    }
+
+    fn pressed_in(&self, team: &str, own: Option<&str>, user: &str, action: &str, request: &str) -> String {
         let payload = json!({
-            "type": "block_actions", "user": { "id": user }, "team": { "id": "T1" }, "response_url": self.hook,
+            "type": "block_actions", "user": { "id": user, "team_id": own }, "team": { "id": team }, "response_url": self.hook,
             "actions": [{ "action_id": action, "value": request }],
         });
         let mut form = url::form_urlencoded::Serializer::new(String::new());
@@ -184,6 +188,32 @@ async fn an_approver_answers_from_slack() {
     // The same call again is no second answer.
     chat.call(&body, SIGNING).await.is_problem(403, "not-from-slack");
     assert_eq!(chat.world.steps(&id), ["filed", "approved"]);
+}
+
+#[tokio::test]
+async fn a_button_is_somebodys_only_in_their_workspace_and_channel() {
+    // The first channel of the app tells of another connection, and takes the same member id for somebody else.
+    let chat = Chat::with(
+        "
+notifications:
+  - { name: logs, kind: slack, url: env:SLACK, signing_secret: env:SIGNING, team: T0001, connections: [logs-db], users: { U0SAM: 'id:55aa0000-0000-4000-8000-00000000000f' } }
+  - { name: orders, kind: slack, url: env:SLACK, signing_secret: env:SIGNING, team: T0001, connections: [orders-db], users: { U0SAM: 'id:55aa0000-0000-4000-8000-00000000000a' } }
+",
+    )
+    .await;
+    let id = chat.world.asked().await;
+    let teams = [("T0002", None), ("T0001", Some("T0002")), ("T0001", None)];
+    for (n, (team, own)) in teams.into_iter().enumerate() {
+        assert_eq!(chat.world.steps(&id), ["filed"], "nothing of it counts, nor is it anybody's");
+        let body = chat.pressed_in(team, own, "U0SAM", "portcullis_approve", &id);
+        assert_eq!(chat.call(&body, SIGNING).await.status, StatusCode::OK);
+        let told = chat.replies.wait(n + 1).await;
+        let text = told[n].to_string();
+        assert_eq!(text.contains("do not say who you are"), n < 2, "{told:?}");
+    }
+    let seen = chat.world.by("sam@contoso.example").get(&format!("/requests/{id}")).await.json();
+    let by = "entra/4c5a0d3e-0000-4000-8000-000000000001/55aa0000-0000-4000-8000-00000000000a";
+    assert_eq!((&seen["state"], &seen["votes"][0]["by"]), (&"approved".into(), &by.into()));
 }
 
 #[tokio::test]

@@ -24,6 +24,8 @@ pub struct Interaction {
     pub user: String,
     /// Slack's id of the workspace, or of the organisation where it says no workspace.
     pub team: String,
+    /// Slack's id of the workspace the user is of, where it says so: with Slack Connect people of others are in a channel.
+    pub user_team: Option<String>,
     /// Which button.
     pub action: Action,
     /// The request the button is for.
@@ -87,7 +89,7 @@ impl InvalidInteraction {
 #[derive(Deserialize)]
 struct Payload {
     r#type: String,
-    user: Id,
+    user: User,
     team: Option<Id>,
     enterprise: Option<Id>,
     actions: Vec<Pressed>,
@@ -100,12 +102,23 @@ struct Id {
 }
 
 #[derive(Deserialize)]
+struct User {
+    id: String,
+    team_id: Option<String>,
+}
+
+#[derive(Deserialize)]
 struct Pressed {
     action_id: String,
     value: Option<String>,
 }
 
 impl Interaction {
+    /// Whether it was pressed in this workspace by somebody of it.
+    pub fn is_of(&self, team: &str) -> bool {
+        self.team == team && self.user_team.as_deref().is_none_or(|own| own == team)
+    }
+
     /// Reads the body of a call, which must have been verified before.
     pub fn parse(body: &[u8], hosts: ResponseHosts) -> Result<Self, InvalidInteraction> {
         if body.len() > MAX_BODY {
@@ -125,7 +138,8 @@ impl Interaction {
         };
         let value = pressed.value.as_deref().ok_or(InvalidInteraction::Request)?;
         Ok(Self {
-            user: id(Some(payload.user))?,
+            user: id(Some(Id { id: payload.user.id }))?,
+            user_team: payload.user.team_id.map(|team| id(Some(Id { id: team }))).transpose()?,
             team: id(payload.team.or(payload.enterprise))?,
             action,
             request: value.parse().map_err(|_| InvalidInteraction::Request)?,

@@ -105,6 +105,19 @@ fn parse(body: &[u8]) -> Result<Interaction, InvalidInteraction> {
 }
 
 #[test]
+fn somebody_is_of_a_workspace_only_where_all_that_slack_says_is_that_one() {
+    let of = |change: fn(&mut Json)| parse(&payload(change)).unwrap().is_of("T9");
+    assert!(of(|_| ()));
+    assert!(of(|p| p["user"] = json!({ "id": "U0123ABC" })));
+    assert!(!of(|p| p["user"]["team_id"] = "T8".into()), "a guest by Slack Connect");
+    assert!(!of(|p| p["team"]["id"] = "T8".into()), "another workspace with the app");
+    assert!(
+        !of(|p| (p["team"], p["enterprise"]) = (Json::Null, json!({ "id": "E9" }))),
+        "nobody knows which"
+    );
+}
+
+#[test]
 fn a_pressed_button_is_read() {
     let read = parse(&payload(|_| ())).unwrap();
     assert_eq!((read.user.as_str(), read.team.as_str(), read.action), ("U0123ABC", "T9", Action::Approve));

@@ -31,7 +31,12 @@ async fn arrives(channel_of: Channel, notice: Notice) -> Request {
 }
 
 fn slack_with_buttons() -> Channel {
-    Channel::Slack { url: env("URL"), signing_secret: Some(env("SECRET")), users: Default::default() }
+    Channel::Slack {
+        url: env("URL"),
+        signing_secret: Some(env("SECRET")),
+        users: Default::default(),
+        team: None,
+    }
 }
 
 #[tokio::test]

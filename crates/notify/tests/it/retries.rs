@@ -13,7 +13,7 @@ use crate::{
 };
 
 fn slack() -> Channel {
-    Channel::Slack { url: env("URL"), signing_secret: None, users: Default::default() }
+    Channel::Slack { url: env("URL"), signing_secret: None, users: Default::default(), team: None }
 }
 
 async fn closed_port() -> u16 {

@@ -130,6 +130,7 @@ pub(crate) enum ChannelDraft {
         signing_secret: Option<SecretRef>,
         /// Slack's id of a user, and who that is.
         users: Vec<(String, Placed<SubjectDraft>)>,
+        team: Option<String>,
     },
     Teams {
         url: SecretRef,

@@ -190,8 +190,10 @@ pub(crate) const MASK: Keys = keys(
 );
 pub(crate) const DETECTOR: Keys = keys("a detector of one's own", &["name", "regex"]);
 pub(crate) const ROLES: Keys = keys("`roles`", &["admin", "approver", "auditor", "viewer"]);
-pub(crate) const NOTIFY_SLACK: Keys =
-    keys("a `slack` notifier", &["connections", "events", "kind", "name", "signing_secret", "url", "users"]);
+pub(crate) const NOTIFY_SLACK: Keys = keys(
+    "a `slack` notifier",
+    &["connections", "events", "kind", "name", "signing_secret", "team", "url", "users"],
+);
 pub(crate) const NOTIFY_TEAMS: Keys =
     keys("a `teams` notifier", &["connections", "events", "kind", "name", "url"]);
 pub(crate) const NOTIFY_WEBHOOK: Keys =

@@ -109,6 +109,26 @@ fn slack(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<ChannelDraft> {
     let url = secret(reader, fields, "url");
     let signing_secret = fields.get("signing_secret").map(|node| reader.secret(node, "`signing_secret`"));
     let users = fields.get("users").map(|node| users(reader, node)).unwrap_or_default();
+    let team = fields.get("team").map(|node| team(reader, node));
+    if let (Some(_), Some(users), None) =
+        (fields.entry("signing_secret"), fields.entry("users"), fields.entry("team"))
+        && !fields.is_misspelt("team")
+    {
+        reader.warn(
+            &users.key_span,
+            "a member id is somebody in any workspace that the app is in: it names a person only within one",
+            "add `team: T0123ABC`, the id of the workspace",
+        );
+    }
+    if let (None, Some(team)) = (fields.entry("signing_secret"), fields.entry("team"))
+        && !fields.is_misspelt("signing_secret")
+    {
+        reader.error_help(
+            &team.key_span,
+            "`team` means nothing without `signing_secret`: it is compared with what Slack's calls say",
+            "add `signing_secret: env:NAME` and `users`, or remove it",
+        );
+    }
     match (fields.entry("signing_secret"), fields.entry("users")) {
         (None, Some(users)) if !fields.is_misspelt("signing_secret") => reader.error_help(
             &users.key_span,
@@ -127,7 +147,31 @@ fn slack(reader: &mut Reader<'_>, fields: &Fields<'_>) -> Option<ChannelDraft> {
         Some(Some(secret)) => Some(secret),
         None => None,
     };
-    Some(ChannelDraft::Slack { url: url?, signing_secret, users })
+    let team = match team {
+        // What cannot be read is told, and is not "any".
+        Some(None) => return None,
+        Some(team) => team,
+        None => None,
+    };
+    Some(ChannelDraft::Slack { url: url?, signing_secret, users, team })
+}
+
+/// Slack's id of a workspace.
+fn team(reader: &mut Reader<'_>, node: &Node) -> Option<String> {
+    let id = reader.text(node, "`team`")?;
+    let good = id.starts_with('T')
+        && (3..=32).contains(&id.len())
+        && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit());
+    if good {
+        return Some(id.to_owned());
+    }
+    let message = format!("`{}` is no Slack workspace id", shown(id));
+    reader.error_help(
+        &node.span,
+        message,
+        "write the id, such as `T0123ABC`: it stands in the address of Slack in a browser, `app.slack.com/client/T0123ABC/…`",
+    );
+    None
 }
 
 /// Slack's ids of users to identities: one identity each, because an answer is one person's.

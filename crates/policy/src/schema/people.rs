@@ -104,6 +104,8 @@ pub(super) struct SlackNotifier {
     signing_secret: Option<SecretRef>,
     /// Slack's member id: the identity it is, `id:OBJECT-ID`, verified by hand. Only with `signing_secret`.
     users: Option<BTreeMap<String, Subject>>,
+    /// The id of the workspace its users are of, such as `T0123ABC`. Only with `signing_secret`.
+    team: Option<String>,
     /// Default `[requested, held, break-glass]`.
     events: Option<OneOrMany<Notice>>,
     /// Patterns over connections' names. Default: all.

@@ -86,7 +86,7 @@ fn notifiers_are_as_written_with_defaults_filled_in() {
         &head,
         "connections: {prod-a: {protocol: postgres, address: 'h:1', database: d}, lab: {protocol: postgres, address: 'h:1', database: d}}
 notifications:
-  - {name: chat, kind: slack, url: env:SLACK, signing_secret: env:SIGNING, users: {U0123ABC: 'id:web/kim'}, connections: ['prod-*']}
+  - {name: chat, kind: slack, url: env:SLACK, signing_secret: env:SIGNING, team: T0123ABC, users: {U0123ABC: 'id:web/kim'}, connections: ['prod-*']}
   - {name: teams, kind: teams, url: 'file:teams.url', events: [review, held, held]}
   - {name: hook, kind: webhook, url: env:HOOK, secret: env:KEY, events: expired}
   - {name: mail, kind: email, smtp: {host: mail.internal}, from: p@example.com, to: a@example.com}
@@ -101,8 +101,9 @@ notifications:
     assert_eq!(chat.events, NoticeKind::DEFAULT);
     assert!(chat.covers(&"prod-a".parse().unwrap()) && !chat.covers(&"lab".parse().unwrap()));
     assert!(chat.tells(NoticeKind::BreakGlass) && !chat.tells(NoticeKind::Expired));
-    let Channel::Slack { url, signing_secret: Some(_), users } = &chat.channel else { panic!() };
+    let Channel::Slack { url, signing_secret: Some(_), users, team } = &chat.channel else { panic!() };
     assert_eq!(*url, SecretRef::Env("SLACK".into()));
+    assert_eq!(team.as_deref(), Some("T0123ABC"));
     let (id, who) = users.first_key_value().unwrap();
     assert_eq!((id.as_str(), who.to_string().as_str()), ("U0123ABC", "id:web/kim"));
     assert!(matches!(who, Subject::Id(_)));

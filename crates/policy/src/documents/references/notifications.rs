@@ -55,8 +55,8 @@ impl Resolver<'_> {
 
     fn channel(&mut self, draft: ChannelDraft) -> Channel {
         match draft {
-            ChannelDraft::Slack { url, signing_secret, users } => {
-                Channel::Slack { url, signing_secret, users: self.chat_users(users) }
+            ChannelDraft::Slack { url, signing_secret, users, team } => {
+                Channel::Slack { url, signing_secret, users: self.chat_users(users), team }
             }
             ChannelDraft::Teams { url } => Channel::Teams { url },
             ChannelDraft::Webhook { url, secret } => Channel::Webhook { url, secret },
