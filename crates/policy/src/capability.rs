@@ -215,8 +215,9 @@ fn has_word(text: &str, word: &str) -> bool {
     text.split(|c: char| !c.is_alphanumeric() && c != '_').any(|found| found.eq_ignore_ascii_case(word))
 }
 
-/// Statements that can be run and rolled back for their count: what `preview: rows` may name.
-pub const PREVIEWED: &[&str] = &["delete", "insert", "merge", "update"];
+/// Statements that are run and rolled back for their count: what `preview: rows` may name. Not `insert`: it takes numbers from
+/// sequences, which a rollback does not give back.
+pub const PREVIEWED: &[&str] = &["delete", "merge", "update"];
 
 /// The words `portcullis-sql` gives statements: mostly their first word; `transaction` is every statement that controls one,
 /// `function_call` the protocol's own message. A guardrail naming anything else would match nothing.
