@@ -12,7 +12,9 @@ pub(crate) fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> O
     let limit = (word.chars().count() / 3).clamp(1, 4);
     known
         .take(MAX_KNOWN)
-        .map(|candidate| (distance(&word, &candidate.to_lowercase()), candidate))
+        // As many letters more or fewer are as many differences: most words are not looked at.
+        .filter(|candidate| candidate.len().abs_diff(word.len()) <= limit * 4)
+        .map(|candidate| (distance(&word, &candidate.to_lowercase(), limit), candidate))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -37,10 +39,10 @@ fn joined<'k>(words: impl Iterator<Item = &'k str>, last_by: &str) -> String {
     }
 }
 
-/// Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours.
-fn distance(a: &str, b: &str) -> usize {
+/// Optimal string alignment: insertions, deletions, substitutions and swaps of neighbours. More than `limit` is not counted out.
+fn distance(a: &str, b: &str, limit: usize) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
-    if a.len() > MAX_COMPARED || b.len() > MAX_COMPARED {
+    if a.len() > MAX_COMPARED || b.len() > MAX_COMPARED || a.len().abs_diff(b.len()) > limit {
         return usize::MAX;
     }
     let mut before: Vec<usize> = Vec::new();
@@ -58,6 +60,10 @@ fn distance(a: &str, b: &str) -> usize {
             row.push(best);
         }
         before = std::mem::replace(&mut previous, row);
+        // A swap reaches back over two rows.
+        if before.iter().chain(&previous).all(|distance| *distance > limit) {
+            return usize::MAX;
+        }
     }
     previous.last().copied().unwrap_or(usize::MAX)
 }

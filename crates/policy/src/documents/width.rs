@@ -3,7 +3,12 @@
 mod approvals;
 mod masks;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap, HashSet},
+    sync::Arc,
+};
+
+use portcullis_core::ConnectionName;
 
 use crate::{
     Connection, Grant, Guardrail, ScopeRule, Subject, When,
@@ -27,18 +32,69 @@ pub(crate) fn check(resolved: &Resolved, report: &mut Report) {
 
 /// A grant another one gives already, to the same subjects, without asking.
 fn shadowed_grants(resolved: &Resolved, report: &mut Report) {
+    let wider = Wider::of(resolved, When::Always);
     for (at, (grant, draft)) in resolved.grants.iter().enumerate() {
-        let by = resolved.grants.iter().enumerate().find(|(other, (candidate, _))| {
+        let by = wider.than(grant).find(|(other, candidate)| {
             // of two that shadow each other, the later one is told
             *other != at && shadows(candidate, grant) && (*other < at || !shadows(grant, candidate))
         });
-        let Some((_, (by, _))) = by else { continue };
+        let Some((_, by)) = by else { continue };
         report.push(
             Severity::Error,
             &draft.head.place,
             "this grant can never matter: another one gives all of it already".to_owned(),
             vec![format!("`{}` at {} does; remove one of them", by.id, by.location)],
         );
+    }
+}
+
+/// Grants that may give all of another, found by connection and subject: documents with thousands of grants are not compared each
+/// with each.
+struct Wider<'a>(HashMap<(&'a ConnectionName, Named<'a>), Vec<(usize, &'a Grant)>>);
+
+/// Whom a grant names: a group by one of its ids, which who gives all of it names too.
+#[derive(PartialEq, Eq, Hash)]
+enum Named<'a> {
+    Group(&'a (String, String)),
+    One(&'a Subject),
+}
+
+/// Grants of one connection to one subject that another is compared with at most.
+const MOST_COMPARED: usize = 200;
+
+impl<'a> Wider<'a> {
+    /// Of those that open so.
+    fn of(resolved: &'a Resolved, when: When) -> Self {
+        let mut wider: HashMap<_, Vec<_>> = HashMap::new();
+        let grants = resolved.grants.iter().map(|(grant, _)| &**grant).enumerate();
+        for (at, grant) in grants.filter(|(_, grant)| grant.when == when && grant.condition.is_none()) {
+            for subject in &grant.to {
+                let mut add = |named| {
+                    let of = wider.entry((&grant.connection, named)).or_default();
+                    if of.len() < MOST_COMPARED && of.last().is_none_or(|(last, _)| *last != at) {
+                        of.push((at, grant));
+                    }
+                };
+                match subject {
+                    Subject::Group(group) => group.ids.iter().for_each(|id| add(Named::Group(id))),
+                    one => add(Named::One(one)),
+                }
+            }
+        }
+        Self(wider)
+    }
+
+    /// Those that name whom this one names first, as written.
+    fn than<'g>(&'g self, narrow: &'g Grant) -> impl Iterator<Item = (usize, &'a Grant)> + 'g
+    where
+        'a: 'g,
+    {
+        let named = narrow.to.iter().chain(&narrow.break_glass).next().and_then(|subject| match subject {
+            Subject::Group(group) => group.ids.first().map(Named::Group),
+            one => Some(Named::One(one)),
+        });
+        let found = named.and_then(|named| self.0.get(&(&narrow.connection, named)));
+        found.into_iter().flatten().copied()
     }
 }
 
@@ -113,8 +169,10 @@ fn unreachable(guardrail: &Guardrail, draft: &GuardrailDraft, report: &mut Repor
 }
 
 fn unreached_connections(resolved: &Resolved, report: &mut Report) {
+    let granted: HashSet<&ConnectionName> =
+        resolved.parts.grants.iter().map(|grant| &grant.connection).collect();
     for connection in &resolved.connections {
-        if !resolved.parts.grants.iter().any(|grant| grant.connection == connection.value) {
+        if !granted.contains(&connection.value) {
             report.push(
                 Severity::Warning,
                 &connection.place,

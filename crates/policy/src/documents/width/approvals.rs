@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{gives_all, same_subject};
+use super::{Wider, gives_all, same_subject};
 use crate::{
     Approval, Grant, ProviderConfig, ProviderKind, Subject, When,
     documents::references::Resolved,
@@ -11,16 +11,13 @@ use crate::{
 
 /// Looks at everything that needs a person's yes.
 pub(super) fn check(resolved: &Resolved, report: &mut Report) {
+    let wider = Wider::of(resolved, When::Requested);
     let mut first: Option<&Place> = None;
     for (grant, draft) in &resolved.grants {
         let (Some(approval), Some(written)) = (&grant.approval, &draft.approval) else { continue };
         first = first.or(Some(&draft.head.place));
         let place = &written.approvers.place;
-        let by_asking = resolved
-            .grants
-            .iter()
-            .map(|(other, _)| other)
-            .find(|other| other.when == When::Requested && gives_all(other, grant));
+        let by_asking = wider.than(grant).map(|(_, other)| other).find(|other| gives_all(other, grant));
         if let Some(other) = by_asking {
             report.push(
                 Severity::Warning,
