@@ -4,6 +4,7 @@ use std::{
     collections::HashMap,
     net::{IpAddr, Ipv6Addr},
     sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use portcullis_core::{PrincipalKey, Timestamp};
@@ -64,6 +65,7 @@ pub struct RateLimits {
     known: Mutex<HashMap<Subject, Level>>,
     unknown: Mutex<HashMap<Subject, Level>>,
     failed: Mutex<HashMap<Subject, Level>>,
+    told: Mutex<HashMap<Subject, Timestamp>>,
 }
 
 /// How full a bucket was, in thousandths of a question, and when.
@@ -75,7 +77,25 @@ struct Level {
 
 const ONE: u64 = 1_000;
 
+/// How often a source may put into the journal what nobody known did.
+const TELL_EVERY: Duration = Duration::from_secs(60);
+
 impl RateLimits {
+    /// Whether what a source did is worth telling again: once in a minute.
+    pub(crate) fn is_news(&self, subject: Subject, now: Timestamp) -> bool {
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+        if !told.contains_key(&subject) && told.len() >= MAX_BUCKETS {
+            told.retain(|_, at| now.since(*at) < TELL_EVERY);
+        }
+        let subject =
+            if told.contains_key(&subject) || told.len() < MAX_BUCKETS { subject } else { Subject::Crowd };
+        let is_news = told.get(&subject).is_none_or(|at| now.since(*at) >= TELL_EVERY);
+        if is_news {
+            told.insert(subject, now);
+        }
+        is_news
+    }
+
     /// Takes one question out of the bucket.
     pub(crate) fn take(&self, bucket: Bucket, subject: Subject, now: Timestamp) -> Result<(), Problem> {
         let (burst, rate) = bucket.terms();
@@ -112,8 +132,6 @@ impl RateLimits {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

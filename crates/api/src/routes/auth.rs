@@ -20,6 +20,7 @@ use crate::{
     Api, Problem,
     caller::{Caller, MaybeCaller},
     cookie,
+    limit::{Bucket, Subject},
     people::journal,
     server::Peer,
 };
@@ -219,7 +220,14 @@ async fn finished(
                 SignInError::Rejected(rejected) => rejected.principal.clone(),
                 _ => None,
             };
-            refused(who, error.to_string()).await?;
+            // Without anybody known, a browser's cookie can be sent again and again: it is not to fill the journal.
+            let source = Subject::source(peer.0.address.ip());
+            if who.is_none() {
+                api.limits.take(Bucket::Failed, source.clone(), api.clock.now())?;
+            }
+            if who.is_some() || api.limits.is_news(source, api.clock.now()) {
+                refused(who, error.to_string()).await?;
+            }
             return Ok(failed(&error));
         }
     };

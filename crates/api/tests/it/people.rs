@@ -43,6 +43,26 @@ async fn a_person_signs_in_and_out() {
 }
 
 #[tokio::test]
+async fn a_sign_in_that_ends_with_nobody_known_does_not_fill_the_journal() {
+    let world = World::new().await;
+    let (flow, query) = world.browsed("sam@contoso.example", "/").await;
+    let state = query.split('&').find(|pair| pair.starts_with("state=")).unwrap();
+    let cookies = format!("__Host-portcullis-signin={flow}");
+    let declined = format!("{state}&error=access_denied");
+    let refused = || world.sign_ins().into_iter().filter(|(step, _)| step == "refused").count();
+    let mut answers = 0;
+    // The same browser, again and again: as many as of bad tokens.
+    while world.come_back(&cookies, &declined).await.status != StatusCode::TOO_MANY_REQUESTS {
+        answers += 1;
+    }
+    assert_eq!((answers, refused()), (60, 1));
+    world.clock.advance(Duration::from_secs(61));
+    assert_eq!(world.come_back(&cookies, &declined).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(world.come_back(&cookies, &declined).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(refused(), 2);
+}
+
+#[tokio::test]
 async fn only_a_hash_of_the_cookie_is_kept() {
     let world = World::new().await;
     let cookie = world.sign_in("sam@contoso.example", "/").await;
@@ -87,6 +107,8 @@ async fn a_callback_is_for_the_browser_that_began_and_once() {
     // Another browser's attempt used nothing up.
     let cookies = format!("__Host-portcullis-signin={flow}");
     assert!(world.come_back(&cookies, &query).await.cookie("__Host-portcullis").is_some());
+    // Of one address once in a minute, where nobody is known.
+    world.clock.advance(Duration::from_secs(61));
     refused(&world.come_back(&cookies, &query).await);
     let steps: Vec<String> = world.sign_ins().into_iter().map(|(step, _)| step).collect();
     assert_eq!(steps, ["refused", "signed_in", "refused"]);
