@@ -120,8 +120,8 @@ impl Store {
 const MOST_PRINCIPALS: u32 = 5_000;
 
 impl Store {
-    /// Who came to the gateway: each identity once, as it was when it last came, the last one first. As far as the journal is
-    /// indexed and kept.
+    /// Who came to the gateway: each identity once, as it was when it last came, the last one first. Those of sessions, as far as the
+    /// journal is indexed and kept, those who are signed in, and those who asked or answered of late.
     ///
     /// # Errors
     /// The database failed.
@@ -134,18 +134,41 @@ impl Store {
             connection.prepare_cached(SELECT)?.query_map([MOST_PRINCIPALS], |row| row.get(0))?.collect()
         })?;
         let mut known: HashMap<PrincipalKey, (Arc<Principal>, Timestamp)> = HashMap::new();
+        let mut came = |principal: Arc<Principal>, when: Timestamp| {
+            let entry = known.entry(principal.key());
+            let (last, at) = entry.or_insert_with(|| (Arc::clone(&principal), when));
+            if *at < when {
+                (*last, *at) = (principal, when);
+            }
+        };
         for text in found.into_iter().flatten() {
             let Ok(facts) = serde_json::from_str::<SessionFacts>(&text) else { continue };
-            let Some(principal) = facts.principal else { continue };
-            let entry = known.entry(principal.key());
-            let (last, at) = entry.or_insert_with(|| (Arc::clone(&principal), facts.started_at));
-            if *at < facts.started_at {
-                (*last, *at) = (principal, facts.started_at);
+            if let Some(principal) = facts.principal {
+                came(principal, facts.started_at);
+            }
+        }
+        for person in self.people()? {
+            came(Arc::new(person.principal), person.seen_at);
+        }
+        for request in self.latest_requests()? {
+            let asked = request.asked();
+            came(Arc::clone(&asked.requester), asked.filed_at);
+            for vote in request.votes() {
+                came(Arc::clone(&vote.by), vote.at);
             }
         }
         let mut identities: Vec<_> = known.into_values().collect();
         identities.sort_by_key(|(_, at)| std::cmp::Reverse(*at));
         Ok(identities)
+    }
+
+    /// Who is signed in.
+    fn people(&self) -> Result<Vec<Person>, Error> {
+        const SELECT: &str = "SELECT token_hash, body, made_at, seen_at, ends_at FROM people
+                              ORDER BY seen_at DESC LIMIT ?1";
+        self.read(|connection| {
+            connection.prepare_cached(SELECT)?.query_map([MOST_PRINCIPALS], person)?.collect()
+        })
     }
 }
 

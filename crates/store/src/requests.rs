@@ -7,7 +7,7 @@ use portcullis_access::{
 use portcullis_core::{RequestId, Timestamp};
 use rusqlite::{OptionalExtension as _, Row, ToSql, Transaction, params, types::Type};
 
-use crate::{Store, database::Durability, windows};
+use crate::{Error, Store, database::Durability, windows};
 
 /// The most rows of one page.
 const MAX_ROWS: u32 = 1_000;
@@ -59,6 +59,16 @@ impl RequestStore for Store {
         rows.truncate(limit);
         let next = rows.last().filter(|_| more).map(|(number, _)| *number);
         Ok(Listing { rows: rows.into_iter().map(|(_, request)| request).collect(), next })
+    }
+}
+
+impl Store {
+    /// The newest requests.
+    pub(crate) fn latest_requests(&self) -> Result<Vec<Request>, Error> {
+        const SELECT: &str = "SELECT body FROM requests ORDER BY number DESC LIMIT ?1";
+        self.read(|connection| {
+            connection.prepare_cached(SELECT)?.query_map([MAX_ROWS], |row| body(row, 0))?.collect()
+        })
     }
 }
 
