@@ -3,8 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use portcullis_core::{
-    AuditEvent, ClientSoftware, ConnectionName, Principal, RequestId, RequestStep, Source,
-    Timestamp, WindowId, event::WindowRequestEvent,
+    AuditEvent, ClientSoftware, ConnectionName, Principal, RequestId, RequestStep, Source, Timestamp,
+    WindowId, event::WindowRequestEvent,
 };
 use portcullis_identity::Authenticated;
 use portcullis_policy::{Approval, AskWay, Grant, Policy, When};

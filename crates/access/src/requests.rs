@@ -27,6 +27,7 @@ pub use binding::{Binding, Digest};
 pub(crate) use desk::{Doer, need, own_clients};
 pub use desk::{Filed, Hold, HoldAsk, HoldRefused, Outcome, RequestLimits, UseRefused, Used, Withdrawer};
 pub(crate) use registry::Registry;
+pub use registry::Waiting;
 pub(crate) use said::{said, said_within};
 pub use state::{Answer, Ending, NotUsable, Pending, Request, Review, Settled, State, Vote};
 pub use store::{Listing, RequestFilter, RequestStore};

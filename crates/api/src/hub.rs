@@ -16,13 +16,16 @@ use portcullis_policy::{Approval, Role};
 use serde_json::{Value, json};
 use tokio::sync::{broadcast::error::RecvError, watch};
 
-use crate::{Api, Problem, caller::Caller, views};
+use crate::{Api, Problem, caller::Caller, places::Places, views};
 
 /// How many events can be resumed from.
 const KEPT: usize = 4096;
 /// Streams at once, of everybody and of one identity.
 const MAX_STREAMS: usize = 200;
 const MAX_OWN: usize = 5;
+/// Questions that wait, and recordings that are followed, of one identity.
+const MAX_OWN_WAITS: usize = 20;
+const MAX_OWN_FOLLOWED: usize = 10;
 /// Of these, kept for people and whoever has a role: a fleet of agents that follow does not blind those who answer them.
 const KEPT_FOR_PEOPLE: usize = 100;
 /// How often sessions and the policy are looked at.
@@ -35,6 +38,10 @@ pub struct Hub {
     ring: Mutex<Ring>,
     last: watch::Sender<u64>,
     streams: Mutex<HashMap<Option<PrincipalKey>, usize>>,
+    /// Of questions that wait for what becomes of a request.
+    pub(crate) waits: Arc<Places>,
+    /// Of recordings that are followed.
+    pub(crate) followed: Arc<Places>,
 }
 
 #[derive(Debug, Default)]
@@ -100,6 +107,8 @@ impl Hub {
             ring: Mutex::default(),
             last: watch::Sender::new(0),
             streams: Mutex::default(),
+            waits: Places::new(MAX_OWN_WAITS),
+            followed: Places::new(MAX_OWN_FOLLOWED),
         })
     }
 

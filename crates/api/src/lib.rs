@@ -23,6 +23,7 @@ mod limit;
 mod notices;
 mod openapi;
 mod people;
+mod places;
 pub mod problem;
 mod routes;
 pub mod server;

@@ -15,7 +15,7 @@ use tokio::sync::{broadcast, watch};
 use super::{
     desk::Outcome,
     state::{Ending, Request},
-    what::{Asked, Mode},
+    what::{Asked, Mode, What},
 };
 
 /// How many changes a slow listener may be behind.
@@ -42,6 +42,19 @@ struct Open {
     pending: usize,
     /// When an approval is good no longer.
     ends: BTreeSet<(Timestamp, RequestId)>,
+}
+
+/// How much waits for people.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// Requests for windows.
+    pub windows: usize,
+    /// For operations.
+    pub operations: usize,
+    /// For commits.
+    pub commits: usize,
+    /// Of all these, those on whose answer a live connection waits.
+    pub live: usize,
 }
 
 struct Entry {
@@ -104,6 +117,20 @@ impl Registry {
     pub(crate) fn pending(&self, of: &PrincipalKey) -> (usize, usize) {
         let open = self.lock();
         (open.pending, open.own.get(of).copied().unwrap_or_default())
+    }
+
+    /// How many are pending, by kind, and how many of them on a live connection.
+    pub(crate) fn waiting(&self) -> Waiting {
+        let open = self.lock();
+        let mut waiting = Waiting { live: open.held.values().map(Vec::len).sum(), ..Waiting::default() };
+        for entry in open.entries.values().filter(|entry| is_pending(&entry.request)) {
+            match entry.request.asked().what {
+                What::Window(_) => waiting.windows += 1,
+                What::Operation(_) => waiting.operations += 1,
+                What::Commit(_) => waiting.commits += 1,
+            }
+        }
+        waiting
     }
 
     /// What a session has pending on its live connection.

@@ -97,6 +97,14 @@ pub(super) async fn readyz(State(api): State<Arc<Api>>) -> Result<Response, Prob
 /// Prometheus text format 0.0.4.
 pub(super) async fn metrics(State(api): State<Arc<Api>>) -> Response {
     api.sessions.publish_metrics();
+    let waiting = api.access.waiting();
+    let number = |count: usize| f64::from(u32::try_from(count).unwrap_or(u32::MAX));
+    for (kind, count) in
+        [("window", waiting.windows), ("operation", waiting.operations), ("commit", waiting.commits)]
+    {
+        metrics::gauge!("portcullis_requests_pending", "kind" => kind).set(number(count));
+    }
+    metrics::gauge!("portcullis_holds_live").set(number(waiting.live));
     let failed = matches!(api.journal.health(), Health::Failed { .. });
     metrics::gauge!("portcullis_journal_failed").set(if failed { 1.0 } else { 0.0 });
     let failed = api.recordings.health() != portcullis_record::Health::Good;

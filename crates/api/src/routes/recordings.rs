@@ -24,6 +24,7 @@ use super::{Json, Queried, blocking, failed};
 use crate::{
     Api, Problem,
     caller::{Caller, May},
+    places::Taken,
     views,
 };
 
@@ -120,6 +121,7 @@ pub(super) async fn recording(
     Queried(WhichQuery { from, follow, format, download }): Queried<WhichQuery>,
 ) -> Result<Response, Problem> {
     let id = id(&text)?;
+    let place = follow.then(|| api.hub.followed.take(caller.key())).transpose()?;
     let recording = match open(&api, id).await? {
         Ok(recording) => recording,
         // What is wrong is for who asked to see: the first and only line.
@@ -131,8 +133,18 @@ pub(super) async fn recording(
         None | Some(Kind::Jsonl) => (None, "jsonl", "application/x-ndjson"),
     };
     let pieces = VecDeque::new();
-    let reading =
-        Reading { api, caller, id, follow, views: Some(views), script, pieces, quiet: 0, given: false };
+    let reading = Reading {
+        api,
+        caller,
+        id,
+        follow,
+        views: Some(views),
+        script,
+        pieces,
+        quiet: 0,
+        given: false,
+        _place: place,
+    };
     let body = Body::from_stream(stream::unfold(reading, Reading::next));
     let mut response = ([(header::CONTENT_TYPE, HeaderValue::from_static(media))], body).into_response();
     if download && let Ok(value) = HeaderValue::from_str(&format!("attachment; filename=\"{id}.{kind}\"")) {
@@ -172,6 +184,7 @@ pub(super) async fn events(
     Queried(PageQuery { from, limit, follow }): Queried<PageQuery>,
 ) -> Result<Json<RecordingPage>, Problem> {
     let id = id(&text)?;
+    let _place = follow.then(|| api.hub.followed.take(caller.key())).transpose()?;
     let limit = limit.map_or(ROWS, |limit| usize::try_from(limit).unwrap_or(MOST)).clamp(1, MOST);
     let mut views = Views::new(open(&api, id).await?.map_err(|error| broken(&error))?, Seek::Event(from));
     for look in 0_u32.. {
@@ -236,6 +249,8 @@ struct Reading {
     quiet: u32,
     /// Whether something was given already.
     given: bool,
+    /// Where it is followed.
+    _place: Option<Taken>,
 }
 
 type Piece = Result<Bytes, std::convert::Infallible>;

@@ -186,6 +186,7 @@ pub(super) async fn one(
         let wait = Duration::from_secs(seconds.min(LONGEST_WAIT));
         // Nothing to wait for: it was answered since it was read.
         if let Some(mut outcome) = api.access.wait_for(request.id()) {
+            let _place = api.hub.waits.take(caller.key())?;
             tokio::select! {
                 _ = outcome.wait_for(Option::is_some) => {}
                 () = tokio::time::sleep(wait) => {}

@@ -185,3 +185,50 @@ async fn a_session_outlives_its_token_but_what_only_the_token_said_does_not() {
     world.api.identity.configure(policy.providers()).unwrap();
     sam.get("/whoami").await.is_problem(401, "not-authenticated");
 }
+
+#[tokio::test]
+async fn one_principal_waits_for_so_many_answers_at_once() {
+    let world = World::new().await;
+    let id = world.asked().await;
+    let (path, parsed) = (format!("/requests/{id}?wait=60"), id.parse().unwrap());
+    let before = world.api.access.waiters(parsed);
+    let agent = world.by("triage-agent");
+    let waits: Vec<_> = (0..20).map(|_| tokio::spawn(agent.bare(Method::GET, &path).send())).collect();
+    while world.api.access.waiters(parsed) < before + 20 {
+        tokio::task::yield_now().await;
+    }
+    let refused = agent.get(&path).await;
+    refused.is_problem(429, "rate");
+    assert_eq!(refused.header("retry-after"), "5");
+    // Nobody else is kept out, and looking without waiting is not either.
+    assert_eq!(agent.get(&format!("/requests/{id}")).await.status, StatusCode::OK);
+    let sam = world.by("sam@contoso.example");
+    let denied = sam.post(&format!("/requests/{id}/deny"), &json!({ "note": "no" })).await;
+    assert_eq!(denied.status, StatusCode::OK, "{denied:?}");
+    for wait in waits {
+        assert_eq!(wait.await.unwrap().unwrap().status(), StatusCode::OK);
+    }
+    assert_eq!(agent.get(&path).await.status, StatusCode::OK, "the places are given back");
+}
+
+#[tokio::test]
+async fn what_waits_for_people_is_counted_by_kind() {
+    let world = World::new().await;
+    world.asked().await;
+    world.held().await;
+    let waiting = world.api.access.waiting();
+    assert_eq!((waiting.windows, waiting.operations, waiting.commits, waiting.live), (1, 1, 0, 1));
+}
+
+#[tokio::test]
+async fn who_asked_or_signed_in_is_known_though_they_never_connected() {
+    let world = World::new().await;
+    world.asked_by("triage-agent", "orders-db").await;
+    let vera = world.browser("vera@contoso.example").await;
+    let rows = vera.get("/identities").await.json()["rows"].clone();
+    let mut names: Vec<&str> =
+        rows.as_array().unwrap().iter().map(|row| row["name"].as_str().unwrap()).collect();
+    names.sort_unstable();
+    assert_eq!(names.len(), 2, "{rows}");
+    assert!(names.contains(&"vera@contoso.example"), "{rows}");
+}

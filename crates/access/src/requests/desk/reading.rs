@@ -10,6 +10,7 @@ use crate::{
     Access, StoreError,
     requests::{
         answer::{AnswerRefused, WhyNot, may_answer},
+        registry::Waiting,
         state::{Request, State},
         store::{Listing, RequestFilter},
         what::{BlastRadius, Need},
@@ -39,6 +40,11 @@ impl Access {
             Some(request) => Ok(Some(request)),
             None => self.store.request(id),
         }
+    }
+
+    /// How much waits for people. Does not block.
+    pub fn waiting(&self) -> Waiting {
+        self.registry.waiting()
     }
 
     /// Requests, newest first.
