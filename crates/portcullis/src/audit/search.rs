@@ -45,7 +45,7 @@ pub struct Search {
     /// In this session
     #[arg(long, value_name = "SESSION")]
     session: Option<SessionId>,
-    /// Of this kind: decision, session, session_ended, window_request, policy_loaded, policy_rejected, kill, …
+    /// Of this kind: decision, session, session_ended, window_request, request, sign_in, policy_loaded, policy_rejected, kill, …
     #[arg(long, value_name = "KIND")]
     kind: Option<String>,
     /// The oldest first
