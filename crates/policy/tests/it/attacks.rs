@@ -183,3 +183,27 @@ fn the_fuzz_corpus_is_replayed() {
         }
     }
 }
+
+#[test]
+fn thousands_of_grants_are_compared_by_connection_and_subject() {
+    let mut text = String::from(
+        "identity: [{name: ci, kind: oidc, issuer: 'https://idp.example', audience: a}]\nconnections:\n  c: {protocol: postgres, address: 'h:1', database: d}\ngrants:\n",
+    );
+    for n in 0..4_000 {
+        text.push_str(&format!(
+            " - {{name: g{n}, connection: c, to: 'id:s{n}', when: always, scope: 'read:a.t{n}'}}\n"
+        ));
+    }
+    // The last one gives what one of the first has given; misspelt connections are suggested for, and that is bounded too.
+    text.push_str(" - {name: again, connection: c, to: 'id:s7', when: always, scope: 'read:a.t7'}\n");
+    for n in 0..400 {
+        text.push_str(&format!(
+            " - {{name: m{n}, connection: cc, to: 'id:s{n}', when: always, scope: 'read:a.t'}}\n"
+        ));
+    }
+    let report = report(text).render(false);
+    assert!(
+        report.contains("this grant can never matter") && report.contains("`g7` at attack.yaml:"),
+        "{report}"
+    );
+}
