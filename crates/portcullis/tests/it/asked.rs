@@ -4,7 +4,7 @@ use portcullis_testkit::{Process, ProcessOptions};
 
 use crate::{
     lab::{Lab, TRIAGE},
-    people::{id, id_in},
+    people::{RAISE, id, id_in},
 };
 
 impl Lab {
@@ -199,6 +199,27 @@ async fn a_grant_that_goes_sends_away_who_waits_to_come_in() {
     assert_eq!(lab.request(&sam, id(&request)).await["state"], "withdrawn");
     assert_eq!(lab.approve(&sam, id(&request)).await.code, 4);
     lab.server_saw_nobody();
+}
+
+#[tokio::test]
+async fn who_is_disabled_while_waiting_does_not_come_in_whatever_people_say() {
+    let lab = Lab::asking().await;
+    let (token, sam) = (lab.token(TRIAGE).await, lab.person("sam"));
+    let mut waits = lab.start_psql("shop-connect", &token, &["SELECT 1"]);
+    waits.wait_for_line("NOTICE").await;
+    let request = lab.waiting(&sam, |_| true).await;
+    lab.server_saw_nobody();
+    // A session of the same identity shows when the directory has told.
+    let mut live = lab.start_psql("shop-db", &token, &[RAISE]);
+    live.wait_for_line("NOTICE").await;
+    lab.idp.set_enabled(TRIAGE.name, false).unwrap();
+    assert!(!live.wait().await.success());
+    assert!(live.log().contains("disabled"), "{}", live.log());
+    lab.approve(&sam, id(&request)).await.ok();
+    assert!(!waits.wait().await.success());
+    assert!(waits.log().contains("FATAL") && waits.log().contains("disabled"), "{}", waits.log());
+    let refused = ["--connection", "shop-connect", "--decision", "deny"];
+    lab.audit(&refused, |rows| rows.len() == 1 && rows[0]["rule"]["kind"] == "identity").await;
 }
 
 #[tokio::test]

@@ -11,7 +11,7 @@ use portcullis_core::{
     AuditEvent, Decision, ErrorKind, RequestId, Resource, ResourceRef, RuleRef, Secret, SessionFacts,
     StatementKind, Timestamp, Verb, decision::DecisionEvent,
 };
-use portcullis_identity::Authenticated;
+use portcullis_identity::{Authenticated, Standing};
 use portcullis_record::Health;
 use tokio::sync::watch;
 
@@ -144,11 +144,7 @@ impl Gate {
         let id = waiting.id();
         let message = match &outcome {
             Outcome::Approved { .. } => {
-                return match self.decide(ask, &waiting.who).await? {
-                    Admitted::In(permit) => Ok(permit),
-                    // Not reached: deciding files nothing.
-                    Admitted::Waits(_) => Err(Answer::Unavailable),
-                };
+                return self.decide_again(ask, &waiting.who).await;
             }
             Outcome::Denied { by, note } => format!("access request {id} was denied by {by}: {note}"),
             Outcome::Expired => format!("nobody answered access request {id} in time"),
@@ -195,6 +191,41 @@ impl Gate {
         let failed =
             |error: tokio::task::JoinError| RequestRefused::Unavailable { detail: error.to_string() };
         asked.await.map_err(failed)?
+    }
+
+    /// As [`Gate::decide`], for a principal that was verified when it began to wait, perhaps days ago: whether it is still good, and
+    /// its groups, are asked for now. Who cannot be asked about does not come in.
+    async fn decide_again(&self, ask: &Ask, who: &Authenticated) -> Result<Box<Permit>, Answer> {
+        let facts = ask.refused_facts(Some(Arc::clone(who.principal())));
+        let rule = |name: &str| RuleRef { kind: "identity".into(), name: name.to_owned(), location: None };
+        let principal = match self.identity.recheck(who.principal()).await {
+            Standing::Good(principal) => principal,
+            Standing::Revoked { detail } => {
+                let decision = Decision::deny(rule("revoked"), detail.clone());
+                let answer = Answer::NotGiven { message: detail, hint: None };
+                return self.refuse(ask, &facts, decision, answer).await;
+            }
+            Standing::Unknown { detail } => {
+                tracing::warn!(session = %ask.session, detail, "liveness is not known");
+                let decision =
+                    Decision::deny(rule("unknown"), "whether the identity is still good is not known");
+                return self.refuse(ask, &facts, decision, Answer::Unavailable).await;
+            }
+        };
+        let permit = match self.access.authorize(who, ask) {
+            Ok(permit) => permit,
+            Err(refusal) => return self.refuse(ask, &refusal.facts, refusal.decision, refusal.answer).await,
+        };
+        if let Err(reason) = self.access.reauthorize(permit.live(), &principal) {
+            let message = reason.to_string();
+            let decision = Decision::deny(rule("changed"), message.clone());
+            return self.refuse(ask, &facts, decision, Answer::NotGiven { message, hint: None }).await;
+        }
+        match self.let_in(ask, permit).await? {
+            Admitted::In(permit) => Ok(permit),
+            // Not reached: deciding files nothing.
+            Admitted::Waits(_) => Err(Answer::Unavailable),
+        }
     }
 
     async fn decide(&self, ask: &Ask, who: &Authenticated) -> Result<Admitted, Answer> {
